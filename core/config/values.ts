@@ -1,0 +1,169 @@
+/**
+ * The values that configurations are made of, as valibot schemas that sources, sinks and the
+ * top-level schema share: durations (`"60s"`), sizes (`"20GB"`), secrets by reference. Each accepts
+ * what a person would write and yields one unit.
+ *
+ * @module
+ */
+import * as v from "valibot";
+import type { Secret } from "../types.ts";
+
+const DURATION_MS: Readonly<Record<string, number>> = {
+  ms: 1,
+  s: 1000,
+  m: 60_000,
+  min: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+};
+
+/** Parses `"1h30m"`, `"60s"`, `"500ms"`; `undefined` if it is none. Yields ms. */
+export function parseDurationMs(text: string): number | undefined {
+  if (!/^(\d+(\.\d+)?(ms|s|min|m|h|d))+$/.test(text)) return undefined;
+  let ms = 0;
+  for (const [, value, , unit] of text.matchAll(/(\d+(\.\d+)?)(ms|min|s|m|h|d)/g)) {
+    ms += Number(value) * (DURATION_MS[unit ?? ""] ?? NaN);
+  }
+  return Number.isFinite(ms) ? ms : undefined;
+}
+
+/** A duration such as `"60s"` or `"1h30m"`; yields ms. */
+export function duration(limits: { minMs?: number; maxMs?: number } = {}) {
+  return v.pipe(
+    v.string('expected a duration such as "60s", "5m" or "1h30m"'),
+    v.check(
+      (text) => parseDurationMs(text) !== undefined,
+      'expected a duration such as "60s", "5m" or "1h30m"',
+    ),
+    v.transform((text) => parseDurationMs(text) ?? NaN),
+    v.check(
+      (ms) => ms >= (limits.minMs ?? 0) && ms <= (limits.maxMs ?? Infinity),
+      `expected a duration between ${formatDuration(limits.minMs ?? 0)} and ${
+        limits.maxMs === undefined ? "any length" : formatDuration(limits.maxMs)
+      }`,
+    ),
+  );
+}
+
+/** `90000` → `"1m30s"`. */
+export function formatDuration(ms: number): string {
+  if (ms < 1000) return `${Math.round(ms)}ms`;
+  const seconds = Math.round(ms / 1000);
+  const parts = [
+    [Math.floor(seconds / 86_400), "d"],
+    [Math.floor(seconds / 3600) % 24, "h"],
+    [Math.floor(seconds / 60) % 60, "m"],
+    [seconds % 60, "s"],
+  ] as const;
+  return parts.filter(([value]) => value > 0).map(([value, unit]) => `${value}${unit}`).join("");
+}
+
+const SIZE_BYTES: Readonly<Record<string, number>> = {
+  "": 1,
+  B: 1,
+  kB: 1e3,
+  KB: 1e3,
+  MB: 1e6,
+  GB: 1e9,
+  TB: 1e12,
+  KiB: 2 ** 10,
+  MiB: 2 ** 20,
+  GiB: 2 ** 30,
+  TiB: 2 ** 40,
+};
+
+/** Parses `"20GB"`, `"512MiB"`; `undefined` if it is none. Yields bytes. */
+export function parseSizeBytes(text: string): number | undefined {
+  const match = /^(\d+(?:\.\d+)?)\s?([kKMGT]i?B|B)$/.exec(text);
+  const factor = SIZE_BYTES[match?.[2] ?? "-"];
+  return match && factor ? Math.round(Number(match[1]) * factor) : undefined;
+}
+
+/** A size such as `"20GB"` or `"512MiB"`; yields bytes. */
+export function size() {
+  const message = 'expected a size such as "500MB", "20GB" or "512MiB"';
+  return v.pipe(
+    v.string(message),
+    v.check((text) => parseSizeBytes(text) !== undefined, message),
+    v.transform((text) => parseSizeBytes(text) ?? NaN),
+  );
+}
+
+/** `1234567` → `"1.2 MB"`. */
+export function formatBytes(bytes: number): string {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let unit = 0;
+  let value = bytes;
+  while (value >= 999.5 && unit < units.length - 1) {
+    value /= 1000;
+    unit++;
+  }
+  return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
+}
+
+/**
+ * Every secret revealed in this process, so that the log can take them out of whatever it prints.
+ * Values shorter than six characters are left alone: they would blank out ordinary words.
+ */
+export const revealedSecrets: Set<string> = new Set();
+
+/** Makes a {@linkcode Secret} of what a configuration holds: `env:NAME`, `file:PATH` or a literal. */
+export function makeSecret(text: string): Secret {
+  const [, scheme, rest] = /^(env|file):(.+)$/s.exec(text) ?? [];
+  const reference = scheme ? text : "literal";
+  const read = async (): Promise<string> => {
+    if (scheme === "env") return Deno.env.get(rest ?? "") ?? "";
+    if (scheme === "file") return await Deno.readTextFile(rest ?? "");
+    return text;
+  };
+  return {
+    reference,
+    reveal: async () => {
+      let value: string;
+      try {
+        value = (await read()).trim();
+      } catch (cause) {
+        throw new Error(`cannot read the secret ${reference}: ${String(cause)}`, { cause });
+      }
+      if (value === "") {
+        throw new Error(
+          scheme === "env"
+            ? `the secret ${reference} is not set: set the environment variable ${rest}`
+            : `the secret ${reference} is empty`,
+        );
+      }
+      if (value.length >= 6) revealedSecrets.add(value);
+      return value;
+    },
+  };
+}
+
+/** A secret by reference (`env:NAME`, `file:PATH`); a literal is accepted, and warned about. */
+export function secret() {
+  const message = 'expected a secret by reference, such as "env:NAME" or "file:/path"';
+  return v.pipe(
+    v.string(message),
+    v.nonEmpty(message),
+    v.check(
+      (text) => !/^(keyvault|vault|secret):/.test(text),
+      'expected "env:NAME" or "file:PATH"; no other kind of secret reference is known',
+    ),
+    v.transform(makeSecret),
+  );
+}
+
+/** An `http:` or `https:` URL without credentials in it. */
+export function httpUrl() {
+  return v.pipe(
+    v.string("expected a URL that starts with http:// or https://"),
+    v.check((text) => {
+      if (!URL.canParse(text)) return false;
+      const { protocol } = new URL(text);
+      return protocol === "http:" || protocol === "https:";
+    }, "expected a URL that starts with http:// or https://"),
+    v.check(
+      (text) => !URL.canParse(text) || new URL(text).username === "",
+      'a URL must not hold credentials: give "username" and "password" beside it',
+    ),
+  );
+}

@@ -1,0 +1,315 @@
+/**
+ * The nouns of Camsink, and nothing else: every room speaks in these types, and this file imports
+ * nothing. `docs/glossary.md` tells the words to a newcomer; the types here are their exact form.
+ *
+ * Three clocks are kept apart. *Media time* (`ptsUs`, `dtsUs`) orders units within a session, *wall
+ * time* (`…Ms` since the Unix epoch, `Date`) labels them, and *monotonic time* measures durations.
+ *
+ * @module
+ */
+
+/** How a track's units are coded. */
+export type VideoCodec = "jpeg" | "h264" | "h265";
+/** How an audio track's units are coded. */
+export type AudioCodec = "aac" | "opus";
+
+/** A stream of pictures. */
+export interface VideoTrack {
+  readonly id: number;
+  readonly kind: "video";
+  readonly codec: VideoCodec;
+  readonly widthPx: number;
+  readonly heightPx: number;
+  /**
+   * The decoder configuration record: `avcC` body (ISO/IEC 14496-15 §5.3.3.1) for H.264, `hvcC` body
+   * (§8.3.3.1) for H.265, empty for JPEG.
+   */
+  readonly config: Uint8Array;
+}
+
+/** A stream of sound. */
+export interface AudioTrack {
+  readonly id: number;
+  readonly kind: "audio";
+  readonly codec: AudioCodec;
+  readonly sampleRateHz: number;
+  readonly channels: number;
+  /** AudioSpecificConfig (ISO/IEC 14496-3 §1.6.2.1) for AAC, `dOps` body for Opus. */
+  readonly config: Uint8Array;
+}
+
+/** One stream of a session. */
+export type Track = VideoTrack | AudioTrack;
+
+/**
+ * One coded picture or audio frame.
+ *
+ * `data` is, by codec: a whole JPEG; an H.264/H.265 access unit whose NAL units each carry a 4-byte
+ * big-endian length in front (no start codes, no parameter sets: those are in the track's
+ * `config`); one raw AAC frame without its ADTS header; one Opus packet. It is never changed after
+ * the unit was handed on.
+ */
+export interface AccessUnit {
+  readonly trackId: number;
+  readonly data: Uint8Array;
+  /** Presentation time in the session's media time, µs. */
+  readonly ptsUs: number;
+  /** Decode time in the session's media time, µs; never decreases within a track. */
+  readonly dtsUs: number;
+  /** Decoding may start here. Every JPEG and every audio frame is key. */
+  readonly isKey: boolean;
+  /** Wall time at which the picture was taken or, where unknown, received; ms since the epoch. */
+  readonly capturedAtMs: number;
+  /** Present when the track's description changes with this unit (new size, new parameter sets). */
+  readonly track?: Track;
+}
+
+/** A live connection to one camera. Iterating it yields its units in decode order. */
+export interface Session extends AsyncIterable<AccessUnit>, AsyncDisposable {
+  readonly tracks: readonly Track[];
+}
+
+/** One camera as something that can be opened. A source is one session: it never retries. */
+export interface Source {
+  /**
+   * Connects, and resolves when the first unit's description is known.
+   *
+   * @throws an error made by {@linkcode sourceError}; an aborted `signal` rejects with its reason
+   */
+  open(options: { readonly signal: AbortSignal }): Promise<Session>;
+}
+
+/**
+ * Why a session could not be had or ended: the camera is away or switched off (`offline`), the
+ * login was refused (`auth`), asked too often (`rate`), an answer was not understood (`protocol`),
+ * or the account no longer has this camera (`gone`).
+ */
+export type SourceErrorKind = "offline" | "auth" | "rate" | "protocol" | "gone";
+
+/** An error with a mark that tells the recorder what to do. */
+export interface SourceError extends Error {
+  readonly sourceErrorKind: SourceErrorKind;
+  /** Wait at least this long before the next try, ms. */
+  readonly retryAfterMs?: number;
+}
+
+/** Makes a {@linkcode SourceError}. */
+export function sourceError(
+  kind: SourceErrorKind,
+  message: string,
+  options: { cause?: unknown; retryAfterMs?: number } = {},
+): SourceError {
+  return Object.assign(new Error(message, { cause: options.cause }), {
+    name: "SourceError",
+    sourceErrorKind: kind,
+    ...(options.retryAfterMs === undefined ? {} : { retryAfterMs: options.retryAfterMs }),
+  });
+}
+
+/** The kind marked on an error, or `offline` for anything unmarked. */
+export function sourceErrorKind(error: unknown): SourceErrorKind {
+  const kind = error instanceof Error && "sourceErrorKind" in error ? error.sourceErrorKind : "";
+  return kind === "auth" || kind === "rate" || kind === "protocol" || kind === "gone"
+    ? kind
+    : "offline";
+}
+
+/** One camera as an account lists it. */
+export interface DiscoveredCamera {
+  /** Stable within the account. */
+  readonly id: string;
+  /** What its owner calls it. */
+  readonly name: string;
+  readonly state: "online" | "offline" | "off";
+  readonly model?: string;
+  readonly widthPx?: number;
+  readonly heightPx?: number;
+  readonly source: Source;
+}
+
+/** A login that brings many cameras. It refreshes its own tokens; it does not retry. */
+export interface Account extends AsyncDisposable {
+  /** Logs in if needed and lists the cameras as they are now. */
+  cameras(options: { readonly signal: AbortSignal }): Promise<readonly DiscoveredCamera[]>;
+}
+
+/**
+ * Turns JPEG units into H.264 units, one GOP at a time, as they come; nothing waits for the end of
+ * the input. Every picture whose `capturedAtMs` is the first at or after a multiple of the GOP
+ * length becomes a key unit. Output units keep `ptsUs` and `capturedAtMs` of their picture; the
+ * first one carries `track`. Pulls input only as fast as it can encode.
+ */
+export interface Encoder {
+  encode(
+    units: AsyncIterable<AccessUnit>,
+    options: EncodeOptions,
+  ): AsyncIterable<AccessUnit>;
+}
+
+/** What one camera's encoding is told. */
+export interface EncodeOptions {
+  readonly signal: AbortSignal;
+  readonly camera: string;
+  /** Length of a GOP, ms; key pictures stand at wall-clock multiples of it. */
+  readonly gopMs: number;
+  /** Called for every picture that could not be decoded or encoded. */
+  readonly onLost?: (frames: number, cause: unknown) => void;
+}
+
+/** A finished recording: immutable, complete and durable. */
+export interface Clip {
+  /** `<camera>/2026/08/21/20260821T140500Z.mp4`: UTC, unique, safe as a path everywhere. */
+  readonly key: string;
+  /** The camera's name as its owner wrote it. */
+  readonly camera: string;
+  readonly start: Date;
+  readonly end: Date;
+  /** Size in bytes. */
+  readonly bytes: number;
+  /** Lower-case hex. */
+  readonly sha256: string;
+  readonly contentType: string;
+  /** The bytes, from `fromByte` (default 0) to the end. May be called again and again. */
+  open(fromByte?: number): ReadableStream<Uint8Array<ArrayBuffer>>;
+}
+
+/** How a `put` goes on. */
+export interface PutOptions {
+  readonly signal: AbortSignal;
+  /** 1 for the first try of this clip. */
+  readonly attempt: number;
+  /** Call as bytes are accepted; silence longer than the stall timeout ends the try. */
+  progress(sentBytes: number): void;
+}
+
+/** The sink's proof that it holds the clip. */
+export interface PutResult {
+  readonly state: "stored" | "already-there";
+  readonly url?: string;
+  readonly etag?: string;
+}
+
+/** What a sink holds under a key. */
+export interface StoredObject {
+  readonly bytes: number;
+  /** Lower-case hex, where the store keeps it. */
+  readonly sha256?: string;
+  /** Lower-case hex, where the store keeps it. */
+  readonly md5?: string;
+  readonly etag?: string;
+}
+
+/** A place where clips go. It never retries and never queues: delivery does. */
+export interface Sink {
+  /**
+   * Stores the clip and resolves only when the store has confirmed that it holds all of it. The
+   * same clip put twice leaves one object.
+   *
+   * @throws {@linkcode SinkError}; anything else counts as `retry`
+   */
+  put(clip: Clip, options: PutOptions): Promise<PutResult>;
+  /** What is stored under the key; `undefined` if nothing is. */
+  stat?(
+    key: string,
+    options: { readonly signal: AbortSignal; readonly camera: string },
+  ): Promise<StoredObject | undefined>;
+  /** Removes what is stored under the key; removing nothing is no error. */
+  remove?(
+    key: string,
+    options: { readonly signal: AbortSignal; readonly camera: string },
+  ): Promise<void>;
+  /** Proves that the sink could take a clip now (login, rights, space), and leaves no trace. */
+  check?(options: { readonly signal: AbortSignal }): Promise<void>;
+  close?(): Promise<void>;
+}
+
+/**
+ * What delivery does about a failed put: try again (`retry`), park the sink until its credentials
+ * change (`auth`), park it until there is room (`full`), or put this one clip aside (`permanent`).
+ */
+export type SinkErrorKind = "retry" | "auth" | "full" | "permanent";
+
+/**
+ * A failed `put` with its remedy. The kind is a mark on the error, not a class to test for: a
+ * plugin that was bundled alone has its own copy of any class.
+ */
+export class SinkError extends Error {
+  override readonly name = "SinkError";
+  readonly sinkErrorKind: SinkErrorKind;
+  /** Wait at least this long before the next try, ms. */
+  readonly retryAfterMs?: number;
+
+  constructor(
+    kind: SinkErrorKind,
+    message: string,
+    options: { cause?: unknown; retryAfterMs?: number } = {},
+  ) {
+    super(message, { cause: options.cause });
+    this.sinkErrorKind = kind;
+    if (options.retryAfterMs !== undefined) this.retryAfterMs = options.retryAfterMs;
+  }
+}
+
+/** The kind marked on an error, or `retry` for anything unmarked. */
+export function sinkErrorKind(error: unknown): SinkErrorKind {
+  const kind = error instanceof Error && "sinkErrorKind" in error ? error.sinkErrorKind : "";
+  return kind === "auth" || kind === "full" || kind === "permanent" ? kind : "retry";
+}
+
+/** A secret that is read only when it is used, so that a rotated one is picked up. */
+export interface Secret {
+  /** Where it comes from, safe to print: `env:NAME`, `file:PATH` or `literal`. */
+  readonly reference: string;
+  /** The value as it is now. @throws if it cannot be read or is empty */
+  reveal(): Promise<string>;
+}
+
+/** What a sink gets when it is opened. */
+export interface SinkContext<Config> {
+  /** The name that the user gave this sink. */
+  readonly name: string;
+  readonly config: Config;
+  readonly log: Log;
+  /** Limited to the hosts that the plugin's `net` named. */
+  readonly fetch: typeof fetch;
+}
+
+/** Messages for the user; secrets are taken out on the way. */
+export interface Log {
+  debug(message: string, properties?: Record<string, unknown>): void;
+  info(message: string, properties?: Record<string, unknown>): void;
+  warn(message: string, properties?: Record<string, unknown>): void;
+  error(message: string, properties?: Record<string, unknown>): void;
+}
+
+/** Validates and types a sink's options: the Standard Schema interface, version 1. */
+export interface ConfigSchema<Config> {
+  readonly "~standard": {
+    readonly version: 1;
+    readonly vendor: string;
+    readonly validate: (value: unknown) => unknown;
+    readonly types?: { readonly input: unknown; readonly output: Config } | undefined;
+  };
+}
+
+/** A kind of sink. Made with `defineSink`. */
+export interface SinkPlugin<Config = unknown> {
+  /** Version of this contract. */
+  readonly api: 1;
+  /** The `type` that a configuration names. */
+  readonly name: string;
+  readonly config: ConfigSchema<Config>;
+  /** The hosts (`host` or `host:port`) that a sink with this configuration talks to. */
+  net(config: Config): readonly string[];
+  open(context: SinkContext<Config>): Sink | Promise<Sink>;
+}
+
+/** Time as an argument, so that a day of recording runs in a test in a second. */
+export interface Clock {
+  /** Wall time, ms since the epoch. May jump. */
+  now(): number;
+  /** Time since some fixed moment, ms. Never goes back. */
+  monotonic(): number;
+  /** Resolves after `ms`; rejects with the signal's reason when aborted. */
+  sleep(ms: number, options?: { readonly signal?: AbortSignal }): Promise<void>;
+}
