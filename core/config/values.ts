@@ -27,10 +27,19 @@ export function parseDurationMs(text: string): number | undefined {
   return Number.isFinite(ms) ? ms : undefined;
 }
 
+/**
+ * What kind of text a schema stands for, as valibot metadata. The loader finds secrets and paths by
+ * it, and the published JSON Schema gets its pattern from it.
+ */
+export interface ValueMark {
+  readonly camsink: "secret" | "path" | "duration" | "size" | "url";
+}
+
 /** A duration such as `"60s"` or `"1h30m"`; yields ms. */
 export function duration(limits: { minMs?: number; maxMs?: number } = {}) {
   return v.pipe(
     v.string('expected a duration such as "60s", "5m" or "1h30m"'),
+    v.metadata({ camsink: "duration" }),
     v.check(
       (text) => parseDurationMs(text) !== undefined,
       'expected a duration such as "60s", "5m" or "1h30m"',
@@ -38,9 +47,11 @@ export function duration(limits: { minMs?: number; maxMs?: number } = {}) {
     v.transform((text) => parseDurationMs(text) ?? NaN),
     v.check(
       (ms) => ms >= (limits.minMs ?? 0) && ms <= (limits.maxMs ?? Infinity),
-      `expected a duration between ${formatDuration(limits.minMs ?? 0)} and ${
-        limits.maxMs === undefined ? "any length" : formatDuration(limits.maxMs)
-      }`,
+      limits.maxMs === undefined
+        ? `expected a duration of at least ${formatDuration(limits.minMs ?? 0)}`
+        : `expected a duration between ${formatDuration(limits.minMs ?? 0)} and ${
+          formatDuration(limits.maxMs)
+        }`,
     ),
   );
 }
@@ -84,6 +95,7 @@ export function size() {
   const message = 'expected a size such as "500MB", "20GB" or "512MiB"';
   return v.pipe(
     v.string(message),
+    v.metadata({ camsink: "size" }),
     v.check((text) => parseSizeBytes(text) !== undefined, message),
     v.transform((text) => parseSizeBytes(text) ?? NaN),
   );
@@ -143,6 +155,7 @@ export function secret() {
   const message = 'expected a secret by reference, such as "env:NAME" or "file:/path"';
   return v.pipe(
     v.string(message),
+    v.metadata({ camsink: "secret" }),
     v.nonEmpty(message),
     v.check(
       (text) => !/^(keyvault|vault|secret):/.test(text),
@@ -156,6 +169,7 @@ export function secret() {
 export function httpUrl() {
   return v.pipe(
     v.string("expected a URL that starts with http:// or https://"),
+    v.metadata({ camsink: "url" }),
     v.check((text) => {
       if (!URL.canParse(text)) return false;
       const { protocol } = new URL(text);
@@ -165,5 +179,19 @@ export function httpUrl() {
       (text) => !URL.canParse(text) || new URL(text).username === "",
       'a URL must not hold credentials: give "username" and "password" beside it',
     ),
+  );
+}
+
+/**
+ * The path of a file or folder. A relative one stands relative to the folder of the configuration
+ * file, and `~/` for the home folder: the loader makes it absolute before the schema sees it.
+ */
+export function filePath() {
+  const message = "expected the path of a file or folder";
+  return v.pipe(
+    v.string(message),
+    v.metadata({ camsink: "path" }),
+    v.nonEmpty(message),
+    v.check((text) => !text.includes("\0"), "a path cannot hold a NUL character"),
   );
 }
