@@ -168,6 +168,8 @@ export interface Clip {
   readonly bytes: number;
   /** Lower-case hex. */
   readonly sha256: string;
+  /** Lower-case hex, where it was computed while writing: saves a sink from reading the clip twice. */
+  readonly md5?: string;
   readonly contentType: string;
   /** The bytes, from `fromByte` (default 0) to the end. May be called again and again. */
   open(fromByte?: number): ReadableStream<Uint8Array<ArrayBuffer>>;
@@ -225,9 +227,11 @@ export interface Sink {
 
 /**
  * What delivery does about a failed put: try again (`retry`), park the sink until its credentials
- * change (`auth`), park it until there is room (`full`), or put this one clip aside (`permanent`).
+ * change (`auth`), park it until there is room (`full`), put this one clip aside (`permanent`), or,
+ * where the sink holds *another* object under the same key, store the clip under a key with its hash
+ * in it and tell the owner (`conflict`): nothing is ever overwritten.
  */
-export type SinkErrorKind = "retry" | "auth" | "full" | "permanent";
+export type SinkErrorKind = "retry" | "auth" | "full" | "permanent" | "conflict";
 
 /**
  * A failed `put` with its remedy. The kind is a mark on the error, not a class to test for: a
@@ -253,7 +257,9 @@ export class SinkError extends Error {
 /** The kind marked on an error, or `retry` for anything unmarked. */
 export function sinkErrorKind(error: unknown): SinkErrorKind {
   const kind = error instanceof Error && "sinkErrorKind" in error ? error.sinkErrorKind : "";
-  return kind === "auth" || kind === "full" || kind === "permanent" ? kind : "retry";
+  return kind === "auth" || kind === "full" || kind === "permanent" || kind === "conflict"
+    ? kind
+    : "retry";
 }
 
 /** A secret that is read only when it is used, so that a rotated one is picked up. */
