@@ -1,0 +1,163 @@
+/**
+ * Cuts a camera's units into clips and writes them to the spool.
+ *
+ * A clip begins with a key unit and ends at the key unit nearest to the next wall-clock multiple of
+ * the clip length. What has come in is appended to the clip's file as a fragment at every key unit
+ * and at least once a second, so that a crash costs about a second. A clip is finished (indexed,
+ * hashed, made durable) while the next one is already being written: recording never waits.
+ *
+ * @module
+ */
+import { createMp4Writer, type Mp4Writer } from "../media/mp4_writer.ts";
+import type { OpenClip, Spool } from "../spool/mod.ts";
+import type { CameraStatus } from "../status/board.ts";
+import type { AccessUnit, Log, Track } from "../types.ts";
+
+/** See {@linkcode createClipWriter}. */
+export interface ClipWriter {
+  /** Takes the next unit in decode order. @throws if the spool cannot take it */
+  write(unit: AccessUnit): Promise<void>;
+  /** Ends the open clip, if there is one, and waits until every clip is durable. */
+  finish(): Promise<void>;
+}
+
+/** What a clip writer needs to know. */
+export interface ClipWriterOptions {
+  readonly camera: string;
+  readonly slug: string;
+  readonly tracks: readonly Track[];
+  readonly clipMs: number;
+  /** Name and version of the program, for the clip's metadata. */
+  readonly product: string;
+  readonly spool: Pick<Spool, "begin">;
+  readonly status: CameraStatus;
+  readonly log: Log;
+}
+
+/** A fragment is written at least this often, in media time. */
+const FRAGMENT_US = 1_000_000;
+
+interface Recording {
+  readonly file: OpenClip;
+  readonly mp4: Mp4Writer;
+  readonly startMs: number;
+  readonly startUs: number;
+  readonly slot: number;
+  frames: number;
+}
+
+/** Makes a writer for one session of one camera. */
+export function createClipWriter(options: ClipWriterOptions): ClipWriter {
+  const { camera, slug, clipMs, product, spool, status, log } = options;
+  const tracks = new Map(options.tracks.map((track) => [track.id, track]));
+  const videoId = options.tracks.find((track) => track.kind === "video")?.id;
+  let recording: Recording | undefined;
+  let pending: AccessUnit[] = [];
+  let lastKeyUs: number | undefined;
+  let gopUs = 0;
+  let lastVideoUs = 0;
+  let frameUs = 100_000;
+  const finishing = new Set<Promise<void>>();
+
+  const slotOf = (unit: AccessUnit) =>
+    // A key unit up to half a GOP before the boundary is nearer to it than the next one will be.
+    Math.floor((unit.capturedAtMs + (gopUs < 4_000_000 ? 0 : gopUs / 2000)) / clipMs);
+
+  function belongsToNextClip(unit: AccessUnit): boolean {
+    if (!recording || !unit.isKey || unit.trackId !== videoId) return false;
+    return unit.track !== undefined || slotOf(unit) !== recording.slot ||
+      unit.dtsUs - recording.startUs >= 2000 * clipMs;
+  }
+
+  async function begin(unit: AccessUnit): Promise<void> {
+    const start = new Date(unit.capturedAtMs);
+    const mp4 = createMp4Writer({
+      tracks: [...tracks.values()],
+      startedAt: start,
+      camera,
+      product,
+    });
+    const file = await spool.begin({ camera, slug, start, contentType: "video/mp4" });
+    recording = {
+      file,
+      mp4,
+      startMs: unit.capturedAtMs,
+      startUs: unit.ptsUs,
+      slot: slotOf(unit),
+      frames: 0,
+    };
+    status.openClip = file.key;
+    status.openClipBytes = 0;
+    await file.append([mp4.header()]);
+  }
+
+  async function flush(nextDtsUs?: number): Promise<void> {
+    if (!recording || pending.length === 0) return;
+    const units = pending;
+    pending = [];
+    await recording.file.append(recording.mp4.fragment(units, { nextDtsUs }));
+    const frames = units.filter((unit) => unit.trackId === videoId).length;
+    recording.frames += frames;
+    status.framesRecorded += frames;
+    status.openClipBytes = recording.file.bytes;
+  }
+
+  function close(endUs: number): void {
+    if (!recording) return;
+    const { file, mp4, startMs, startUs, frames } = recording;
+    recording = undefined;
+    status.openClip = undefined;
+    status.openClipBytes = 0;
+    const end = new Date(startMs + Math.max(0, Math.round((endUs - startUs) / 1000)));
+    const done = (async () => {
+      const { tail, patch } = mp4.finish();
+      const clip = await file.finish({ end, tail, patch, frames });
+      status.clipsFinished++;
+      status.bytesFinished += clip.bytes;
+      log.info("clip finished", { key: clip.key, bytes: clip.bytes, frames });
+    })().catch((error) => {
+      log.error(`the clip could not be finished; it is repaired at the next start: ${error}`, {
+        key: file.key,
+      });
+    }).finally(() => finishing.delete(done));
+    finishing.add(done);
+  }
+
+  return {
+    async write(unit) {
+      const isVideo = unit.trackId === videoId;
+      if (belongsToNextClip(unit)) {
+        await flush(unit.dtsUs);
+        close(unit.dtsUs);
+      }
+      if (unit.track) tracks.set(unit.track.id, unit.track);
+      if (isVideo) {
+        if (unit.isKey) {
+          if (lastKeyUs !== undefined) gopUs = unit.dtsUs - lastKeyUs;
+          lastKeyUs = unit.dtsUs;
+        }
+        if (unit.dtsUs > lastVideoUs && lastVideoUs > 0) frameUs = unit.dtsUs - lastVideoUs;
+        lastVideoUs = unit.dtsUs;
+      }
+      if (!recording) {
+        if (!isVideo || !unit.isKey) return; // nothing can be decoded before a key unit
+        await begin(unit);
+      }
+      const first = pending[0];
+      if (
+        first && isVideo && (unit.isKey || unit.dtsUs - first.dtsUs >= FRAGMENT_US)
+      ) {
+        await flush(unit.dtsUs);
+      }
+      pending.push(unit);
+    },
+    async finish() {
+      try {
+        await flush(lastVideoUs + frameUs);
+      } finally {
+        close(lastVideoUs + frameUs);
+        await Promise.all(finishing);
+      }
+    },
+  };
+}

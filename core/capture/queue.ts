@@ -1,0 +1,114 @@
+/**
+ * The bounded queue between a camera and what records it. A camera cannot be told to wait, so when
+ * the reader falls behind, units are shed, and every shed picture is counted.
+ *
+ * Pictures that stand alone (JPEG) are shed evenly: each time the queue is full, every second one
+ * goes, and from then on only every second, fourth, … incoming picture is taken until the queue
+ * has stayed short for a while. Coded video is shed up to the next key unit, because the units
+ * between cannot be decoded without the ones that were shed.
+ *
+ * @module
+ */
+import type { AccessUnit } from "../types.ts";
+
+/** See {@linkcode createUnitQueue}. */
+export interface UnitQueue extends AsyncIterable<AccessUnit> {
+  /** Takes a unit, or sheds it. Never waits. */
+  push(unit: AccessUnit): void;
+  /** No more units will come; what is queued is still read. */
+  end(): void;
+  /** Units waiting to be read. */
+  readonly length: number;
+}
+
+/** Bounds of a queue, and what kind of units it holds. */
+export interface UnitQueueOptions {
+  readonly maxUnits: number;
+  readonly maxBytes: number;
+  /** Every unit of the video track stands alone. */
+  readonly allKey: boolean;
+  /** The track whose units decide where coded video may be cut. */
+  readonly videoTrackId: number;
+  /** Called with the number of pictures just shed. */
+  readonly onShed: (pictures: number) => void;
+}
+
+const MAX_STRIDE = 16;
+
+/** Makes an empty queue for one reader. */
+export function createUnitQueue(options: UnitQueueOptions): UnitQueue {
+  const { maxUnits, maxBytes, allKey, videoTrackId, onShed } = options;
+  let units: AccessUnit[] = [];
+  let bytes = 0;
+  let ended = false;
+  let wake: (() => void) | undefined;
+  // Even shedding of pictures: one of `stride` incoming ones is taken.
+  let stride = 1;
+  let phase = 0;
+  let takenWhileShort = 0;
+  // Shedding of coded video: on until the next key unit.
+  let skipping = false;
+
+  const isFull = () => units.length >= maxUnits || bytes >= maxBytes;
+
+  function halve(): void {
+    const kept = units.filter((_, index) => index % 2 === 1);
+    onShed(units.length - kept.length);
+    units = kept;
+    bytes = units.reduce((sum, unit) => sum + unit.data.length, 0);
+    stride = Math.min(stride * 2, MAX_STRIDE);
+    takenWhileShort = 0;
+  }
+
+  function acceptPicture(): boolean {
+    if (isFull()) halve();
+    if (units.length > maxUnits / 4) takenWhileShort = 0;
+    else if (stride > 1 && ++takenWhileShort >= maxUnits) {
+      stride /= 2;
+      takenWhileShort = 0;
+    }
+    phase = (phase + 1) % stride;
+    return phase === 0 || stride === 1;
+  }
+
+  function acceptCoded(unit: AccessUnit): boolean {
+    const isVideo = unit.trackId === videoTrackId;
+    if (skipping && isVideo && unit.isKey && !isFull()) skipping = false;
+    else if (isFull()) skipping = true;
+    return !skipping;
+  }
+
+  return {
+    push(unit) {
+      if (ended) return;
+      const accepted = allKey ? acceptPicture() : acceptCoded(unit);
+      if (!accepted) {
+        if (unit.trackId === videoTrackId) onShed(1);
+        return;
+      }
+      units.push(unit);
+      bytes += unit.data.length;
+      wake?.();
+    },
+    end() {
+      ended = true;
+      wake?.();
+    },
+    get length() {
+      return units.length;
+    },
+    async *[Symbol.asyncIterator]() {
+      while (true) {
+        const unit = units.shift();
+        if (unit) {
+          bytes -= unit.data.length;
+          yield unit;
+        } else if (ended) return;
+        else {
+          await new Promise<void>((resolve) => wake = resolve);
+          wake = undefined;
+        }
+      }
+    },
+  };
+}
