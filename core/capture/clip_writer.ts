@@ -114,9 +114,16 @@ export function createClipWriter(options: ClipWriterOptions): ClipWriter {
       const clip = await file.finish({ end, tail, patch, frames });
       status.clipsFinished++;
       status.bytesFinished += clip.bytes;
-      log.info("clip finished", { key: clip.key, bytes: clip.bytes, frames });
+      log.info("clip finished", {
+        event: "clip-finished",
+        key: clip.key,
+        bytes: clip.bytes,
+        sha256: clip.sha256,
+        frames,
+      });
     })().catch((error) => {
       log.error(`the clip could not be finished; it is repaired at the next start: ${error}`, {
+        event: "clip-unfinished",
         key: file.key,
       });
     }).finally(() => finishing.delete(done));

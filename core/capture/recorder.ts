@@ -88,6 +88,7 @@ export async function recordCamera(options: RecorderOptions, signal: AbortSignal
         attempt = 0;
         status.state = "recording";
         status.reason = undefined;
+        log.info(`recording ${status.widthPx}x${status.heightPx}`, { event: "recording" });
         gapEnds();
       });
       if (signal.aborted) break;
