@@ -100,14 +100,13 @@ function renderHeader(board: Board, options: LiveViewOptions): string {
     stopping
       ? "Stopping: finishing and delivering clips (Ctrl-C again stops at once)"
       : `Recording ${recording} of ${count(board.cameras.size, "camera")}`,
-    formatDuration(Math.max(0, nowMs - board.startedAtMs - (nowMs - board.startedAtMs) % 1000)) ||
-    "0s",
+    roughly(nowMs - board.startedAtMs),
   ];
   if (!stopping) {
     parts.push(
       untilMs === undefined
         ? "Ctrl-C stops"
-        : `${formatDuration(Math.ceil(Math.max(0, untilMs - nowMs) / 1000) * 1000) || "0s"} left`,
+        : `${roughly(Math.ceil((untilMs - nowMs) / 1000) * 1000)} left`,
     );
   }
   return style.bold(fitText(parts.join(" · "), columns));
@@ -120,7 +119,7 @@ function cameraRow(camera: CameraStatus, { nowMs, color }: LiveViewOptions): Row
     const sign = camera.state === "connecting" ? "◌" : camera.state === "waiting" ? "✗" : "○";
     const since = camera.gapSinceMs === undefined
       ? ""
-      : ` for ${formatDuration(Math.max(0, nowMs - camera.gapSinceMs)) || "0s"}`;
+      : ` for ${roughly(nowMs - camera.gapSinceMs)}`;
     const text = [
       `${camera.state}${since}`,
       ...(camera.reason ? [plainText(camera.reason)] : []),
@@ -183,7 +182,7 @@ function sinkRow(sink: SinkStatus, { nowMs, color }: LiveViewOptions): Row {
     {
       text: sink.lastDeliveryAtMs === undefined
         ? "never"
-        : `${formatDuration(Math.max(1000, nowMs - sink.lastDeliveryAtMs))} ago`,
+        : `${roughly(nowMs - sink.lastDeliveryAtMs)} ago`,
     },
     { text: plainText(sink.where), style: style.dim },
   ];
@@ -201,6 +200,12 @@ export function encoderText({ name, speed }: { name: string; speed: number }): s
   return speed > 0 && Number.isFinite(speed)
     ? `${name} ${speed < 10 ? speed.toFixed(1) : Math.round(speed)}×`
     : name;
+}
+
+/** A duration that somebody glances at: its two largest units, such as `2d3h`. */
+function roughly(ms: number): string {
+  const text = formatDuration(Math.max(0, ms - ms % 1000)) || "0s";
+  return /^(?:\d+[a-z]+){1,2}/.exec(text)?.[0] ?? text;
 }
 
 /** `1234567` → `1,234,567`. */

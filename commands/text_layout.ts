@@ -117,12 +117,13 @@ export function layOutTable(
     ...rows.map((row) => {
       if (!("first" in row)) return line(row);
       const { text, style = (same: string) => same } = row.across;
-      const first = line([row.first]);
-      const used = Math.min(widths[0] ?? 0, width) + GAP;
-      const gap = " ".repeat(
-        Math.max(GAP, used - textWidth(fitText(row.first.text, widths[0] ?? 0))),
-      );
-      return width - used < 4 ? first : first + gap + style(fitText(text, width - used));
+      const firstWidth = Math.min(widths[0] ?? 0, width);
+      const { text: firstText, style: firstStyle = (same: string) => same } = row.first;
+      const fitted = fitText(firstText, firstWidth);
+      const left = width - firstWidth - GAP;
+      if (left < 4) return firstStyle(fitted);
+      const gap = " ".repeat(firstWidth + GAP - textWidth(fitted));
+      return firstStyle(fitted) + gap + style(fitText(text, left));
     }),
   ];
 }
