@@ -7,3 +7,21 @@
  */
 export { createScene, type Scene, type SceneOptions } from "./scene/scene.ts";
 export { cameraCode, readStrip, type Strip } from "./scene/strip.ts";
+export {
+  type NestCredentials,
+  type NestEndpoints,
+  type NestSimulator,
+  type NestSimulatorOptions,
+  startNestSimulator,
+} from "./nest/simulator.ts";
+export type { CameraState, NestCamera, NestCameraOptions, ServedCounts } from "./nest/camera.ts";
+export type { PasswordLogin } from "./nest/cloud.ts";
+export {
+  type ActiveFault,
+  type Fault,
+  FAULT_HOSTS,
+  FAULT_KINDS,
+  type FaultHost,
+  type Faults,
+} from "./nest/faults.ts";
+export type { ServerTls } from "./http_server.ts";

@@ -1,0 +1,241 @@
+/**
+ * The worker in which ffmpeg.wasm runs. One job is one GOP is one run of ffmpeg's `main`, which
+ * blocks this thread until the GOP's last picture: it reads from a device that waits (Atomics) for
+ * the next picture to be posted, and writes to a device that posts each coded picture at once. So a
+ * GOP is encoded while it is being captured, without files and without anything saved up.
+ *
+ * @module
+ */
+import { receiveMessageOnPort } from "node:worker_threads";
+import { FlvReader } from "./flv.ts";
+import { pictureOfTime } from "./x264.ts";
+
+/** What the worker is first told. */
+export interface WorkerSetup {
+  readonly kind: "setup";
+  readonly module: WebAssembly.Module;
+  /** URL of the glue script; absent means the one in the import map. */
+  readonly coreUrl?: string;
+}
+
+/** One GOP to encode. */
+export interface WorkerJob {
+  readonly kind: "job";
+  /** ffmpeg's arguments, with {@linkcode INPUT_DEVICE} and {@linkcode OUTPUT_DEVICE} in them. */
+  readonly args: readonly string[];
+  /** Carries `Uint8Array`s for the input device, then `null` for its end. */
+  readonly input: MessagePort;
+  /** Int32; counted up and notified after each message on `input`. */
+  readonly bell: SharedArrayBuffer;
+}
+
+/** What the worker answers. */
+export type WorkerReport =
+  | { readonly kind: "ready" }
+  | {
+    readonly kind: "coded";
+    readonly index: number;
+    readonly isKey: boolean;
+    readonly data: Uint8Array<ArrayBuffer>;
+    readonly config: Uint8Array<ArrayBuffer>;
+  }
+  | { readonly kind: "done"; readonly busyMs: number }
+  | { readonly kind: "failed"; readonly busyMs: number; readonly message: string };
+
+/** Where ffmpeg reads. */
+export const INPUT_DEVICE = "/dev/camin";
+/** Where ffmpeg writes. */
+export const OUTPUT_DEVICE = "/dev/camout";
+
+/**
+ * Every run leaks 64 KB of the instance's stack and the 121st traps (ffmpegwasm/ffmpeg.wasm#820), so
+ * an instance is replaced well before.
+ */
+const RUNS_PER_INSTANCE = 60;
+
+/** Wakes now and then while waiting, because a thread asleep in Atomics.wait cannot be terminated. */
+const WAIT_SLICE_MS = 500;
+
+/** The part of Emscripten's file system that is used here. */
+interface DeviceOps {
+  open(stream: { seekable: boolean }): void;
+  close(): void;
+  read(stream: unknown, buffer: Int8Array, offset: number, length: number): number;
+  write(stream: unknown, buffer: Int8Array, offset: number, length: number): number;
+}
+
+/** The part of `@ffmpeg/core` that is used here. */
+interface Core {
+  readonly FS: {
+    makedev(major: number, minor: number): number;
+    registerDevice(device: number, ops: DeviceOps): void;
+    mkdev(path: string, device: number): void;
+  };
+  exec(...args: readonly string[]): number;
+  setLogger(logger: (entry: { readonly message: string }) => void): void;
+  reset(): void;
+}
+
+type CreateCore = (options: {
+  instantiateWasm(
+    imports: WebAssembly.Imports,
+    ready: (instance: WebAssembly.Instance, module: WebAssembly.Module) => void,
+  ): object;
+}) => Promise<Core>;
+
+/** The run under way, as the two devices see it. */
+interface Run {
+  readonly input: MessagePort;
+  readonly bell: Int32Array;
+  readonly reader: FlvReader;
+  config: Uint8Array<ArrayBuffer> | undefined;
+  chunk: Uint8Array;
+  ended: boolean;
+  waitedMs: number;
+  readonly messages: string[];
+}
+
+let module: WebAssembly.Module;
+let createCore: CreateCore;
+let core: Core | undefined;
+let runsLeft = 0;
+let run: Run | undefined;
+
+const scope = self as unknown as {
+  postMessage(report: WorkerReport, transfer?: Transferable[]): void;
+  onmessage: ((event: MessageEvent<WorkerSetup | WorkerJob>) => void) | null;
+};
+
+scope.onmessage = ({ data }) => {
+  const work = data.kind === "setup" ? setUp(data) : encode(data);
+  work.catch((error: unknown) => report({ kind: "failed", busyMs: 0, message: String(error) }));
+};
+
+async function setUp(setup: WorkerSetup): Promise<void> {
+  module = setup.module;
+  const glue = setup.coreUrl === undefined
+    ? await import("@ffmpeg/core")
+    : await import(setup.coreUrl);
+  createCore = glue.default;
+  core = await instantiate();
+  report({ kind: "ready" });
+}
+
+async function encode(job: WorkerJob): Promise<void> {
+  core ??= await instantiate();
+  run = {
+    input: job.input,
+    bell: new Int32Array(job.bell),
+    reader: new FlvReader(),
+    config: undefined,
+    chunk: new Uint8Array(0),
+    ended: false,
+    waitedMs: 0,
+    messages: [],
+  };
+  const startMs = performance.now();
+  let failure: string | undefined;
+  try {
+    const code = core.exec(...job.args);
+    if (code !== 0) failure = `ffmpeg.wasm ended with code ${code}`;
+  } catch (error) {
+    failure = `ffmpeg.wasm crashed: ${error instanceof Error ? error.message : String(error)}`;
+  }
+  const busyMs = performance.now() - startMs - run.waitedMs;
+  job.input.close();
+  if (failure !== undefined) {
+    core = undefined; // whatever state it is in
+    const said = run.messages.slice(-3).join("; ");
+    report({ kind: "failed", busyMs, message: said ? `${failure}: ${said}` : failure });
+    return;
+  }
+  core.reset();
+  if (--runsLeft <= 0) core = undefined;
+  report({ kind: "done", busyMs });
+  core ??= await instantiate();
+}
+
+/** A fresh instance of the shared module: about 15 ms and 17 MB. */
+async function instantiate(): Promise<Core> {
+  let refuse: (reason: unknown) => void = () => {};
+  const failed = new Promise<never>((_, reject) => refuse = reject);
+  const created = createCore({
+    instantiateWasm(imports, ready) {
+      WebAssembly.instantiate(module, imports).then(
+        (instance) => ready(instance, module),
+        (error) => refuse(error), // the glue would wait for ever
+      );
+      return {};
+    },
+  });
+  const fresh = await Promise.race([created, failed]);
+  const device = fresh.FS.makedev(64, 0);
+  fresh.FS.registerDevice(device, {
+    open: (stream) => void (stream.seekable = false),
+    close: () => {},
+    read: readPictures,
+    write: writeCoded,
+  });
+  fresh.FS.mkdev(INPUT_DEVICE, device);
+  fresh.FS.mkdev(OUTPUT_DEVICE, device);
+  fresh.setLogger(({ message }) => run?.messages.push(message));
+  runsLeft = RUNS_PER_INSTANCE;
+  return fresh;
+}
+
+function readPictures(
+  _stream: unknown,
+  buffer: Int8Array,
+  offset: number,
+  length: number,
+): number {
+  if (!run) return 0;
+  if (run.chunk.length === 0 && !run.ended) nextChunk(run);
+  const part = run.chunk.subarray(0, length);
+  new Uint8Array(buffer.buffer, buffer.byteOffset).set(part, offset);
+  run.chunk = run.chunk.subarray(part.length);
+  return part.length;
+}
+
+/** Blocks until something has been posted. */
+function nextChunk(run: Run): void {
+  const startMs = performance.now();
+  while (true) {
+    const rung = Atomics.load(run.bell, 0);
+    const next: { readonly message: unknown } | undefined = receiveMessageOnPort(run.input);
+    if (next?.message instanceof Uint8Array) run.chunk = next.message;
+    else if (next) run.ended = true;
+    if (next) break;
+    Atomics.wait(run.bell, 0, rung, WAIT_SLICE_MS);
+  }
+  run.waitedMs += performance.now() - startMs;
+}
+
+function writeCoded(
+  _stream: unknown,
+  buffer: Int8Array,
+  offset: number,
+  length: number,
+): number {
+  if (!run) return length;
+  const bytes = new Uint8Array(buffer.buffer, buffer.byteOffset + offset, length);
+  for (const packet of run.reader.push(bytes)) {
+    if (packet.kind === "config") {
+      run.config = packet.config;
+      continue;
+    }
+    if (!run.config) throw new Error("ffmpeg.wasm gave a picture before its configuration");
+    report({
+      kind: "coded",
+      index: pictureOfTime(packet.timeMs),
+      isKey: packet.isKey,
+      data: packet.data.slice(),
+      config: run.config,
+    });
+  }
+  return length;
+}
+
+function report(message: WorkerReport): void {
+  scope.postMessage(message);
+}

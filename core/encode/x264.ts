@@ -1,0 +1,134 @@
+/**
+ * How ffmpeg and x264 are told to encode, the same for the wasm and the system engine: which preset
+ * and rate each quality means, the colours, and the options that make every picture come out as soon
+ * as it went in. `docs/decisions/encoding.md` has the measurements behind the numbers.
+ *
+ * Times on the way through ffmpeg are not real times: they say *which* picture this is. Picture n of
+ * a run is shown at `n * 40 ms`, and 20 ms later if it must become key. So x264 sees a steady 25
+ * pictures/s whatever the camera does (its rate control spends more on pictures that last longer,
+ * and a slow camera's clips would grow many times), a lost picture shows as a gap, and a key picture
+ * asks for itself. The real times stay on our side.
+ *
+ * @module
+ */
+import type { EngineName, Quality } from "./engine.ts";
+
+/** Nominal length of a picture on the way through ffmpeg, ms. */
+export const PICTURE_MS = 40;
+const KEY_MARK_MS = 20;
+
+/** The time that carries picture `index` through ffmpeg. */
+export function timeOfPicture(index: number, isKey: boolean): number {
+  return index * PICTURE_MS + (isKey ? KEY_MARK_MS : 0);
+}
+
+/** The picture that a time stands for. */
+export function pictureOfTime(timeMs: number): number {
+  return Math.floor(timeMs / PICTURE_MS);
+}
+
+/** One way to encode: an engine and how hard it works. */
+export interface Gear {
+  readonly engine: EngineName;
+  /** The preset's name, for a person. */
+  readonly label: string;
+  readonly x264: readonly string[];
+}
+
+/**
+ * From best compression to least work. CABAC costs nothing measurable in wasm and saves 14 % of the
+ * bytes that `ultrafast` would write without it.
+ */
+const GEARS: readonly (Omit<Gear, "x264"> & { preset: string; params: string; crfOffset: number })[] = [
+  { engine: "wasm", label: "ultrafast", preset: "ultrafast", params: "cabac=1:me=dia:merange=4", crfOffset: 0 },
+  { engine: "system", label: "veryfast", preset: "veryfast", params: "rc-lookahead=0", crfOffset: 2 },
+  { engine: "system", label: "ultrafast", preset: "ultrafast", params: "cabac=1:me=dia", crfOffset: 0 },
+];
+
+const CRF: Readonly<Record<Quality, number>> = { low: 28, standard: 23, high: 19 };
+
+/** The gears of an engine at a quality, from best compression to least work. */
+export function gearsOf(engine: EngineName, quality: Quality): readonly Gear[] {
+  return GEARS.filter((gear) => gear.engine === engine).map((gear) => ({
+    engine: gear.engine,
+    label: gear.label,
+    x264: [
+      "-preset",
+      gear.preset,
+      "-tune",
+      "zerolatency",
+      "-crf",
+      String(CRF[quality] + gear.crfOffset),
+      "-x264-params",
+      gear.params,
+    ],
+  }));
+}
+
+/** ffmpeg's arguments from a stream of {@link ./matroska.ts} in to a stream of {@link ./flv.ts} out. */
+export function ffmpegArguments(options: {
+  readonly input: string;
+  readonly output: string;
+  readonly widthPx: number;
+  readonly heightPx: number;
+  readonly x264: readonly string[];
+  /** The option that switches frame dropping off: its name depends on ffmpeg's version. */
+  readonly passthrough: readonly string[];
+}): string[] {
+  const even = (px: number) => px - px % 2;
+  // Only an odd size needs cutting: 4:2:0 has none.
+  const crop = options.widthPx % 2 || options.heightPx % 2
+    ? `crop=${even(options.widthPx)}:${even(options.heightPx)}:0:0,`
+    : "";
+  return [
+    "-hide_banner",
+    "-loglevel",
+    "error",
+    "-threads",
+    "1",
+    "-nofind_stream_info",
+    "-fflags",
+    "nobuffer",
+    "-probesize",
+    "32",
+    "-f",
+    "matroska",
+    "-i",
+    options.input,
+    "-an",
+    ...options.passthrough,
+    "-enc_time_base",
+    "1:1000",
+    // JPEGs are full-range BT.601 with sRGB's primaries; players expect the limited range.
+    "-vf",
+    `${crop}scale=in_range=full:out_range=limited:sws_flags=fast_bilinear,format=yuv420p`,
+    "-color_range",
+    "tv",
+    "-colorspace",
+    "smpte170m",
+    "-color_primaries",
+    "bt709",
+    "-color_trc",
+    "bt709",
+    "-c:v",
+    "libx264",
+    ...options.x264,
+    "-threads",
+    "1",
+    "-g",
+    "100000",
+    "-sc_threshold",
+    "0",
+    "-bf",
+    "0",
+    "-force_key_frames",
+    `expr:gte(mod(t*1000+5,${PICTURE_MS}),${KEY_MARK_MS})`,
+    "-flush_packets",
+    "1",
+    "-flvflags",
+    "no_duration_filesize",
+    "-f",
+    "flv",
+    options.output,
+  ];
+}

@@ -1,0 +1,510 @@
+/**
+ * The clip writer: access units in, the bytes of a hybrid MP4 out. It does no input or output; the
+ * caller appends what it gets to a file.
+ *
+ * While recording, the file is a fragmented MP4 (ISO/IEC 14496-12 §8.8) that players open at any
+ * moment and that a crash cannot spoil:
+ *
+ *     ftyp · free (16 bytes) · moov with mvex · { [uuid] · prft · moof · mdat } …
+ *
+ * At the end one regular `moov` is appended, and the 16 bytes of `free` are overwritten with the
+ * 64-bit header of one big `mdat` that swallows everything up to it. The finished clip is an ordinary
+ * MP4 and nothing was written twice:
+ *
+ *     ftyp · mdat ( … all of the above … ) · moov
+ *
+ * Sample data is never copied: a fragment is returned as one header and the units' own buffers.
+ *
+ * **Times.** Every time is rounded once, from the unit's own microseconds, so no error adds up. The
+ * clip's zero is its first picture's or sound's presentation time. Composition offsets are signed, so
+ * that B-frames need no edit list; a track that begins later has one in the finished clip.
+ *
+ * **New parameter sets inside a clip.** The finished clip has one sample description for each. The
+ * `moov` in front of the fragments cannot know them, so they also stand in front of the key unit that
+ * begins with them, where every decoder finds them, and a `uuid` box tells them to the recovery. A
+ * change of codec or of sound needs a new clip: see `fits`.
+ *
+ * @module
+ */
+import type { AccessUnit, Track } from "../types.ts";
+import { AAC_FRAME_SAMPLES, parseAudioSpecificConfig } from "./aac.ts";
+import { joinLengthPrefixed } from "./annexb.ts";
+import { MediaError } from "./media_error.ts";
+import { box, bytes, fourcc, fullBox, u32, u64 } from "./mp4_boxes.ts";
+import { sampleDuration, TrackIndex } from "./mp4_index.ts";
+import {
+  DELTA_SAMPLE_FLAGS,
+  finishedMovieBox,
+  fragmentedMovieBox,
+  KEY_SAMPLE_FLAGS,
+  type MovieHead,
+  parameterSets,
+  sampleEntry,
+  scale,
+  trackHead,
+  userDataBox,
+} from "./mp4_movie.ts";
+import { opusPacketSamples } from "./opus.ts";
+
+/** Marks the box that tells a new sample description to the recovery. */
+export const DESCRIPTION_UUID: Uint8Array = Uint8Array.from(
+  [0x3c, 0x1d, 0x7a, 0x52, 0x8e, 0x0b, 0x4f, 0x6d, 0xa1, 0x97, 0x43, 0x61, 0x6d, 0x73, 0x6e, 0x6b],
+);
+
+/** Seconds from 1900, where NTP begins to count, to 1970. */
+const NTP_EPOCH_S = 2_208_988_800;
+
+/** What a clip is made of. */
+export interface Mp4WriterOptions {
+  readonly tracks: readonly Track[];
+  /** Wall time of the first unit. */
+  readonly startedAt: Date;
+  /** The camera's name as its owner wrote it. */
+  readonly camera: string;
+  /** Name and version of the program. */
+  readonly product: string;
+}
+
+/** Per track: the decode time of the unit that follows the last one given, µs of session time. */
+export interface NextUnits {
+  /** Where it is known; else the last duration stands in for the missing one. */
+  readonly nextDtsUs?: ReadonlyMap<number, number>;
+}
+
+/** What makes a fragmented clip an ordinary one. */
+export interface Mp4End {
+  /** To be appended. */
+  readonly tail: readonly Uint8Array[];
+  /** To be written over what is there, after the tail is safe on the disk. */
+  readonly patch: { readonly offset: number; readonly bytes: Uint8Array };
+}
+
+/** Writes one clip. */
+export interface Mp4Writer {
+  /** Bytes given out so far. */
+  readonly bytes: number;
+  /** Microseconds from the clip's first unit to the last one's end, as known now. */
+  readonly durationUs: number;
+  /** The first bytes of the file. */
+  header(): Uint8Array;
+  /** Whether units of this description can go on in this clip. */
+  fits(track: Track): boolean;
+  /**
+   * One fragment of units in decode order, of any tracks; it need not begin with a key unit. Returns
+   * the bytes to append, in pieces that are views of the units' data.
+   *
+   * @throws MediaError, with nothing changed, if a unit cannot be part of this clip
+   */
+  fragment(units: readonly AccessUnit[], options?: NextUnits): Uint8Array[];
+  /** Ends the clip. Nothing may follow. */
+  finish(options?: NextUnits): Mp4End;
+}
+
+/** The bytes in front of the first `moov`, and where its 16 bytes to be patched are. */
+export function fileStart(): { readonly bytes: Uint8Array; readonly patchOffset: number } {
+  const type = box(
+    "ftyp",
+    fourcc("isom"),
+    u32(0x200),
+    ...["isom", "iso6", "mp42", "mp41"].map(fourcc),
+  );
+  return { bytes: bytes(type, box("free", u64(0))), patchOffset: type.length };
+}
+
+/** The patch that turns everything from `offset` to `end` into one `mdat`. */
+export function mediaDataPatch(offset: number, end: number): Mp4End["patch"] {
+  return { offset, bytes: bytes(u32(1), fourcc("mdat"), u64(end - offset)) };
+}
+
+/**
+ * Begins a clip.
+ *
+ * @throws MediaError if a track cannot go into an MP4
+ */
+export function createMp4Writer(options: Mp4WriterOptions): Mp4Writer {
+  return new Writer(options);
+}
+
+interface WriterTrack {
+  /** The description that the newest unit has. */
+  current: Track;
+  readonly index: TrackIndex;
+  /** Added to decode times, so that the first sample is decoded when it is shown. */
+  shiftUs: number | undefined;
+  lastDurationTicks: number;
+}
+
+/** A unit with its place in the clip. */
+interface Sample {
+  readonly unit: AccessUnit;
+  readonly dtsTicks: number;
+  readonly offsetTicks: number;
+  /** Set where the sample begins a new description. */
+  readonly description?: {
+    readonly track: Track;
+    readonly entry: Uint8Array;
+    readonly prefix: Uint8Array;
+  };
+  readonly sizeBytes: number;
+}
+
+interface TrackRun {
+  readonly track: WriterTrack;
+  readonly samples: readonly Sample[];
+  readonly durations: readonly number[];
+  readonly shiftUs: number;
+  readonly dataBytes: number;
+}
+
+class Writer implements Mp4Writer {
+  readonly #head: MovieHead;
+  readonly #tracks: readonly WriterTrack[];
+  readonly #header: Uint8Array;
+  readonly #patchOffset: number;
+  #originUs: number | undefined;
+  #bytes: number;
+  #fragments = 0;
+  #finished = false;
+
+  constructor(options: Mp4WriterOptions) {
+    const ids = new Set(options.tracks.map((track) => track.id));
+    if (
+      ids.size !== options.tracks.length || ids.size === 0 ||
+      options.tracks.some(({ id }) => !Number.isInteger(id) || id < 1 || id > 0x7fff_ffff)
+    ) {
+      throw new MediaError(
+        `a clip needs tracks with different ids from 1 upwards, got ${
+          options.tracks.map((track) => track.id).join(", ") || "none"
+        }`,
+      );
+    }
+    this.#head = { startedAt: options.startedAt, userData: userDataBox(options) };
+    this.#tracks = options.tracks.map((track) => ({
+      current: track,
+      index: new TrackIndex(trackHead(track), sampleEntry(track)),
+      shiftUs: undefined,
+      lastDurationTicks: 0,
+    }));
+    const start = fileStart();
+    this.#patchOffset = start.patchOffset;
+    this.#header = bytes(
+      start.bytes,
+      fragmentedMovieBox(this.#head, this.#tracks.map((track) => track.index)),
+    );
+    this.#bytes = this.#header.length;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get durationUs(): number {
+    return Math.max(
+      0,
+      ...this.#tracks.filter((track) => track.index.sampleCount > 0).map((track) =>
+        scale(
+          track.index.lastTicks + track.lastDurationTicks,
+          1_000_000,
+          track.index.head.timescale,
+        )
+      ),
+    );
+  }
+
+  header(): Uint8Array {
+    return this.#header;
+  }
+
+  fits(track: Track): boolean {
+    const known = this.#tracks.find(({ current }) => current.id === track.id);
+    if (!known || known.current.kind !== track.kind || known.current.codec !== track.codec) {
+      return false;
+    }
+    return track.kind === "video" || sameTrack(known.current, track);
+  }
+
+  fragment(units: readonly AccessUnit[], options: NextUnits = {}): Uint8Array[] {
+    if (this.#finished) throw new MediaError("the clip is finished: nothing may follow");
+    const first = units[0];
+    if (!first) return [];
+    const originUs = this.#originUs ?? units.reduce((min, u) => Math.min(min, u.ptsUs), Infinity);
+    if (!Number.isFinite(originUs)) throw new MediaError(`a unit's time is ${originUs} µs`);
+    const runs = this.#plan(units, originUs, options);
+
+    // Nothing above changed anything; from here on nothing throws.
+    this.#originUs = originUs;
+    const boxes = runs.flatMap((run) => descriptionBoxes(run));
+    boxes.push(this.#referenceTime(first, originUs));
+    const front = boxes.reduce((sum, part) => sum + part.length, 0);
+    const moof = movieFragment(++this.#fragments, runs);
+    const dataBytes = runs.reduce((sum, run) => sum + run.dataBytes, 0);
+    const header = bytes(...boxes, moof, u32(8 + dataBytes), fourcc("mdat"));
+    let offset = this.#bytes + front + moof.length + 8;
+    const out: Uint8Array[] = [header];
+    for (const run of runs) {
+      this.#commit(run, offset);
+      offset += run.dataBytes;
+      for (const { unit, description } of run.samples) {
+        if (description) append(out, description.prefix);
+        append(out, unit.data);
+      }
+    }
+    this.#bytes = offset;
+    return out;
+  }
+
+  finish(options: NextUnits = {}): Mp4End {
+    if (this.#finished) throw new MediaError("the clip is finished already");
+    this.#finished = true;
+    const tracks = this.#tracks.map((track) => {
+      const { index } = track;
+      const next = options.nextDtsUs?.get(track.current.id);
+      if (next !== undefined && track.shiftUs !== undefined && this.#originUs !== undefined) {
+        const nextTicks = toTicks(next - this.#originUs + track.shiftUs, index.head.timescale);
+        const durationTicks = nextTicks - index.lastTicks;
+        if (durationTicks > 0 && durationTicks < 2 ** 32) track.lastDurationTicks = durationTicks;
+      }
+      index.finish(track.lastDurationTicks);
+      return { index, lastDurationTicks: track.lastDurationTicks };
+    });
+    return {
+      tail: [finishedMovieBox(this.#head, tracks)],
+      patch: mediaDataPatch(this.#patchOffset, this.#bytes),
+    };
+  }
+
+  /** Places the units in the clip, and finds every fault before anything is changed. */
+  #plan(units: readonly AccessUnit[], originUs: number, options: NextUnits): TrackRun[] {
+    const runs: TrackRun[] = [];
+    let placed = 0;
+    for (const track of this.#tracks) {
+      const own = units.filter((unit) => unit.trackId === track.current.id);
+      placed += own.length;
+      if (own.length > 0) runs.push(planRun(track, own, originUs, options));
+    }
+    if (placed < units.length) {
+      const stranger = units.find((unit) =>
+        !this.#tracks.some((track) => track.current.id === unit.trackId)
+      );
+      throw new MediaError(
+        `a unit belongs to track ${stranger?.trackId}, but the clip has ${
+          this.#tracks.map((track) => track.current.id).join(", ")
+        }`,
+      );
+    }
+    return runs;
+  }
+
+  #commit({ track, samples, durations, shiftUs }: TrackRun, offset: number): void {
+    track.shiftUs = shiftUs;
+    track.lastDurationTicks = durations.at(-1) ?? 0;
+    let at = offset;
+    track.index.beginChunk(at);
+    for (const sample of samples) {
+      if (sample.description) {
+        track.current = sample.description.track;
+        track.index.entries.push(sample.description.entry);
+        track.index.beginChunk(at);
+      }
+      track.index.add(sample, sample.sizeBytes, sample.unit.isKey);
+      at += sample.sizeBytes;
+    }
+  }
+
+  /** `prft` (§8.16.5): the wall time of the fragment's first unit. */
+  #referenceTime(first: AccessUnit, originUs: number): Uint8Array {
+    const track = this.#tracks.find(({ current }) => current.id === first.trackId);
+    const mediaTicks = toTicks(
+      Math.max(0, first.ptsUs - originUs),
+      track?.index.head.timescale ?? 1,
+    );
+    const seconds = Math.floor(first.capturedAtMs / 1000);
+    const fraction = Math.round((first.capturedAtMs / 1000 - seconds) * 2 ** 32);
+    return fullBox(
+      "prft",
+      { version: 1, flags: 24 },
+      u32(first.trackId),
+      u32((seconds + NTP_EPOCH_S) % 2 ** 32),
+      u32(Math.min(fraction, 2 ** 32 - 1)),
+      u64(mediaTicks),
+    );
+  }
+}
+
+function planRun(
+  track: WriterTrack,
+  units: readonly AccessUnit[],
+  originUs: number,
+  { nextDtsUs }: NextUnits,
+): TrackRun {
+  const { timescale } = track.index.head;
+  const firstDtsUs = units[0]?.dtsUs ?? 0;
+  const shiftUs = track.shiftUs ??
+    units.reduce((min, unit) => Math.min(min, unit.ptsUs), Infinity) - firstDtsUs;
+  // A track that begins late may still hold something from before the clip: it is shown at zero.
+  const ticks = (us: number) => toTicks(Math.max(0, us), timescale);
+  let current = track.current;
+  let dataBytes = 0;
+  const samples = units.map((unit): Sample => {
+    checkUnit(unit);
+    const dtsTicks = ticks(unit.dtsUs - originUs + shiftUs);
+    const offsetTicks = ticks(unit.ptsUs - originUs) - dtsTicks;
+    if (Math.abs(offsetTicks) >= 2 ** 31) {
+      throw new MediaError(
+        `a unit is shown ${unit.ptsUs - unit.dtsUs} µs after it is decoded, more than 32 bits hold`,
+      );
+    }
+    let description: Sample["description"];
+    if (unit.track && !sameTrack(unit.track, current)) {
+      description = describe(unit, unit.track, current);
+      current = unit.track;
+    }
+    const sizeBytes = (description?.prefix.length ?? 0) + unit.data.length;
+    dataBytes += sizeBytes;
+    return { unit, dtsTicks, offsetTicks, sizeBytes, ...(description ? { description } : {}) };
+  });
+  const firstTicks = samples[0]?.dtsTicks ?? 0;
+  if (track.index.sampleCount > 0) sampleDuration(track.index.lastTicks, firstTicks);
+  const next = nextDtsUs?.get(track.current.id);
+  const durations = samples.map(({ dtsTicks, unit }, i) => {
+    const following = samples[i + 1]?.dtsTicks ??
+      (next === undefined ? undefined : ticks(next - originUs + shiftUs));
+    if (following !== undefined) return sampleDuration(dtsTicks, following);
+    const before = samples[i - 1]?.dtsTicks;
+    return usualDuration(track, unit) ??
+      (before === undefined ? track.lastDurationTicks : dtsTicks - before);
+  });
+  if (dataBytes > 2 ** 31) throw new MediaError(`a fragment of ${dataBytes} bytes is too large`);
+  return { track, samples, durations, shiftUs, dataBytes };
+}
+
+function checkUnit(unit: AccessUnit): void {
+  if (!Number.isFinite(unit.ptsUs) || !Number.isFinite(unit.dtsUs)) {
+    throw new MediaError(
+      `a unit of track ${unit.trackId} has times ${unit.ptsUs}, ${unit.dtsUs} µs`,
+    );
+  }
+}
+
+/** The length that a sound frame has by itself. */
+function usualDuration({ current }: WriterTrack, unit: AccessUnit): number | undefined {
+  if (current.kind === "video") return undefined;
+  try {
+    if (current.codec === "aac") {
+      // High-efficiency AAC plays at twice the rate of its core, so each frame lasts twice as long.
+      const { objectType } = parseAudioSpecificConfig(current.config);
+      return objectType === 5 || objectType === 29 ? 2 * AAC_FRAME_SAMPLES : AAC_FRAME_SAMPLES;
+    }
+    return opusPacketSamples(unit.data);
+  } catch (error) {
+    if (!(error instanceof MediaError)) throw error;
+    return undefined;
+  }
+}
+
+/** What a unit brings along that begins a new description. */
+function describe(unit: AccessUnit, track: Track, current: Track): Sample["description"] {
+  if (track.kind !== "video" || track.codec !== current.codec || track.id !== current.id) {
+    throw new MediaError(
+      `track ${current.id} changes from ${current.codec} to another kind of ${track.codec}: begin a new clip`,
+    );
+  }
+  if (!unit.isKey) {
+    throw new MediaError(
+      `track ${current.id} changes its parameter sets at a unit that is not key: begin a new clip at the next key unit`,
+    );
+  }
+  return { track, entry: sampleEntry(track), prefix: joinLengthPrefixed(parameterSets(track)) };
+}
+
+/** `uuid` · marker (16) · track (4) · sample of the fragment (4) · sample entry. */
+function descriptionBoxes({ track, samples }: TrackRun): Uint8Array[] {
+  return samples.flatMap(({ description }, i) =>
+    description
+      ? [box("uuid", DESCRIPTION_UUID, u32(track.current.id), u32(i), description.entry)]
+      : []
+  );
+}
+
+/**
+ * `moof` (§8.8.4): per track its first decode time and a run of samples. What all samples of a run
+ * share is said once.
+ */
+function movieFragment(sequence: number, runs: readonly TrackRun[]): Uint8Array {
+  const shapes = runs.map(({ track, durations }) => {
+    const video = track.current.kind === "video";
+    const duration = durations[0] ?? 0;
+    const steady = durations.every((other) => other === duration);
+    const headBytes = 8 + 12 + (steady ? 4 : 0) + 4 + 20;
+    const rowBytes = 4 + (steady ? 0 : 4) + (video ? 8 : 0);
+    return { video, steady, duration, rowBytes, headBytes };
+  });
+  const runBytes = (i: number) => {
+    const shape = shapes[i];
+    return shape ? 20 + shape.rowBytes * (runs[i]?.samples.length ?? 0) : 0;
+  };
+  const trafBytes = (i: number) => (shapes[i]?.headBytes ?? 0) + runBytes(i);
+  const moofBytes = 8 + 16 + runs.reduce((sum, _, i) => sum + trafBytes(i), 0);
+
+  let dataOffset = moofBytes + 8;
+  const trafs = runs.map((run, i) => {
+    const { video, steady, duration } = shapes[i] ?? { video: false, steady: false, duration: 0 };
+    const trackFragmentHeader = fullBox(
+      "tfhd",
+      { flags: 0x02_0000 | (steady ? 0x08 : 0) }, // offsets count from the moof
+      u32(run.track.current.id),
+      ...(steady ? [u32(duration)] : []),
+    );
+    const decodeTime = fullBox("tfdt", { version: 1 }, u64(run.samples[0]?.dtsTicks ?? 0));
+    const trun = new Uint8Array(runBytes(i));
+    const view = new DataView(trun.buffer);
+    view.setUint32(0, trun.length);
+    trun.set(fourcc("trun"), 4);
+    const fields = 0x201 | (steady ? 0 : 0x100) | (video ? 0xc00 : 0);
+    view.setUint32(8, 0x0100_0000 | fields);
+    view.setUint32(12, run.samples.length);
+    view.setUint32(16, dataOffset);
+    let at = 20;
+    for (const [k, sample] of run.samples.entries()) {
+      if (!steady) {
+        view.setUint32(at, run.durations[k] ?? 0);
+        at += 4;
+      }
+      view.setUint32(at, sample.sizeBytes);
+      at += 4;
+      if (video) {
+        view.setUint32(at, sample.unit.isKey ? KEY_SAMPLE_FLAGS : DELTA_SAMPLE_FLAGS);
+        view.setInt32(at + 4, sample.offsetTicks);
+        at += 8;
+      }
+    }
+    dataOffset += run.dataBytes;
+    return box("traf", trackFragmentHeader, decodeTime, trun);
+  });
+  return box("moof", fullBox("mfhd", {}, u32(sequence)), ...trafs);
+}
+
+/** Appends a piece; one that lies right behind the last in the same buffer makes that longer. */
+function append(out: Uint8Array[], piece: Uint8Array): void {
+  const last = out.at(-1);
+  if (
+    last && last.buffer === piece.buffer && last.byteOffset + last.byteLength === piece.byteOffset
+  ) {
+    out[out.length - 1] = new Uint8Array(
+      last.buffer,
+      last.byteOffset,
+      last.byteLength + piece.byteLength,
+    );
+  } else if (piece.length > 0) {
+    out.push(piece);
+  }
+}
+
+function sameTrack(a: Track, b: Track): boolean {
+  return a.codec === b.codec && a.config.length === b.config.length &&
+    a.config.every((byte, i) => byte === b.config[i]);
+}
+
+function toTicks(us: number, timescale: number): number {
+  return scale(us, timescale, 1_000_000);
+}

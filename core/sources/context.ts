@@ -1,0 +1,17 @@
+/**
+ * What every source is given to work with: time, randomness, the network and the log come from
+ * outside, so that a test can hold them still.
+ *
+ * @module
+ */
+import type { Clock, Log } from "../types.ts";
+
+/** The surroundings of a source or an account. */
+export interface SourceContext {
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Numbers in [0, 1). */
+  readonly random: () => number;
+  /** The network; the real one where it is left out. */
+  readonly fetch?: typeof fetch;
+}

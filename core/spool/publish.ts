@@ -1,0 +1,86 @@
+/**
+ * The last steps of a clip on its way to `clips/`, the same for one that ended as it should and for
+ * one that a crash cut short.
+ *
+ * Their order is what makes a finished clip safe. The bytes are synced before the name exists, so no
+ * name ever shows half a clip; the sidecar is synced, with its name, before the clip has its own, so
+ * no clip is without one; and the folder is synced before anybody is told.
+ *
+ * @module
+ */
+import { createHash } from "node:crypto";
+import { makeFolders, type SpoolFile, type SpoolFs, writeText } from "./fs.ts";
+import type { Layout } from "./layout.ts";
+import { type ClipSidecar, formatSidecar, type OpenSidecar } from "./sidecar.ts";
+
+/** How much is read and hashed at once: short enough to leave the event loop free. */
+const HASH_BYTES = 256 * 1024;
+
+/** Length and hashes of a file's content. */
+export interface Fingerprint {
+  readonly bytes: number;
+  /** Lower-case hex. */
+  readonly sha256: string;
+  /** Lower-case hex. */
+  readonly md5: string;
+}
+
+/**
+ * Reads a file from its beginning to its end and hashes it. (Hashing while recording would save the
+ * reading, but the start of an MP4 is patched when it is finished.)
+ */
+export async function fingerprint(file: SpoolFile): Promise<Fingerprint> {
+  const sha256 = createHash("sha256");
+  const md5 = createHash("md5");
+  const buffer = new Uint8Array(HASH_BYTES);
+  let bytes = 0;
+  for (;;) {
+    const read = await file.read(buffer, bytes);
+    if (read === 0) break;
+    const part = buffer.subarray(0, read);
+    sha256.update(part);
+    md5.update(part);
+    bytes += read;
+  }
+  return { bytes, sha256: sha256.digest("hex"), md5: md5.digest("hex") };
+}
+
+/** What is known of a clip that is about to be published. */
+export interface Draft extends OpenSidecar {
+  readonly endMs: number;
+  readonly frames: number;
+  readonly recovered: boolean;
+  readonly finishedMs: number;
+}
+
+/**
+ * Makes the complete content of an open clip durable and gives it its final name. Closes `file`,
+ * also when it fails; then the clip is still in `open/` and can be recovered.
+ */
+export async function publish(
+  { fs, layout, draft, file, openKey = draft.key }: {
+    readonly fs: SpoolFs;
+    readonly layout: Layout;
+    readonly draft: Draft;
+    readonly file: SpoolFile;
+    /** The key under which it was recorded, where that is not the one it gets. */
+    readonly openKey?: string;
+  },
+): Promise<ClipSidecar> {
+  const { key } = draft;
+  let clip: ClipSidecar;
+  try {
+    await file.sync();
+    clip = { ...draft, ...await fingerprint(file), pinned: false };
+  } finally {
+    file.close();
+  }
+  const folder = layout.folder(key);
+  await makeFolders(fs, folder);
+  await writeText(fs, layout.sidecar(key), { text: formatSidecar(clip), sync: true });
+  await fs.syncFolder(folder);
+  await fs.rename(layout.openClip(openKey), layout.clip(key));
+  await fs.syncFolder(folder);
+  await fs.remove(layout.openSidecar(openKey));
+  return clip;
+}

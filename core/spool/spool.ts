@@ -1,0 +1,669 @@
+/**
+ * The spool: a clip is on the disk from its first fragment, and stays until every sink that must have
+ * it has proved that it does.
+ *
+ * What is promised, and by what: a finished clip is never lost (it is synced before `finish`
+ * resolves, see `publish.ts`); a crash of the process costs nothing that was appended, a power cut
+ * what was appended in the last moments (see `sync_rounds.ts`); nothing is removed before its
+ * receipts are durable (see `catalogue.ts`).
+ *
+ * @module
+ */
+import type { Clock, Log } from "../types.ts";
+import type { Backlog, Catalogue, ClipFilter, ClipRow, ClipState, Delivery } from "./catalogue.ts";
+import { asSpoolError, spoolError, spoolErrorKind } from "./errors.ts";
+import { diskFs, makeFolders, readText, type SpoolFile, type SpoolFs, writeText } from "./fs.ts";
+import { clipKey, type Layout, layoutOf, parseKey } from "./layout.ts";
+import { lockSpool } from "./lock.ts";
+import { type OpenClip, OpenClipFile, type OpenClipHost } from "./open_clip.ts";
+import { fingerprint } from "./publish.ts";
+import {
+  checkFormat,
+  openOrReplaceCatalogue,
+  recoverOpenClip,
+  recoverSpool,
+  type RecoveryContext,
+  type RecoveryReport,
+  removeClipFiles,
+} from "./recovery.ts";
+import { Room, type SpoolSpace, type WhenFull } from "./retention.ts";
+import { type ClipSidecar, formatSidecar, parseClipSidecar } from "./sidecar.ts";
+import { SyncRounds } from "./sync_rounds.ts";
+import type { Receipt, RecoverTornClip, SpooledClip } from "./types.ts";
+
+/** How a spool is opened. */
+export interface SpoolOptions {
+  /** Its folder; made if missing. */
+  readonly path: string;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** The sinks that get every clip. */
+  readonly sinks: readonly string[];
+  /** Those among the sinks for which a local copy is not kept. Default none. */
+  readonly optionalSinks?: readonly string[];
+  /** Repairs an interrupted clip. */
+  readonly recover: RecoverTornClip;
+  /** At most so many bytes in clips. Default: no limit but the disk's. */
+  readonly limitBytes?: number;
+  /** Delivered clips stay for so long after they were finished, ms. Default 0. */
+  readonly keepMs?: number;
+  /** So much of the disk is left free. Default 5 % or 1 GiB, and less on a small disk. */
+  readonly reserveBytes?: number;
+  /** Default `stop`. */
+  readonly whenFull?: WhenFull;
+  /** For so long after a clip has gone it is known which sink has it, ms. Default 400 days. */
+  readonly historyMs?: number;
+  /** Default: the machine's file system. */
+  readonly fs?: SpoolFs;
+  /** Default: `catalogue.db` in the spool's folder. */
+  readonly openCatalogue?: () => Catalogue;
+}
+
+/** What a new clip is. */
+export interface NewClip {
+  /** The camera's name as its owner wrote it. */
+  readonly camera: string;
+  /** Made by `cameraSlug`. */
+  readonly slug: string;
+  /** When its first picture was taken. */
+  readonly start: Date;
+  /** A MIME type; it gives the file's extension. */
+  readonly contentType: string;
+}
+
+/** Clips that wait for delivery, kept safe. Errors are spool errors unless said otherwise. */
+export interface Spool extends AsyncDisposable {
+  /** What was put in order when it was opened. */
+  readonly recovery: RecoveryReport;
+  /** Grows with everything that may concern a delivery. */
+  readonly version: number;
+  /** Begins a clip. Its key is unique, also when the clock goes back. @throws kind `full` or `io` */
+  begin(clip: NewClip): Promise<OpenClip>;
+  /** The oldest clip that a sink lacks, is not put aside for it, and is not among `excluding`. */
+  next(
+    sink: string,
+    options?: { readonly excluding?: ReadonlySet<string> },
+  ): SpooledClip | undefined;
+  /** How much a sink lacks. */
+  backlog(sink: string): Backlog;
+  /**
+   * Notes that a sink has a clip. When this resolves the note survives a power cut, and not before
+   * that can the local copy go.
+   */
+  receipt(sink: string, key: string, receipt: Receipt): Promise<void>;
+  /** Puts a clip aside that a sink will never take. Its local copy stays. */
+  quarantine(sink: string, key: string, reason: string): Promise<void>;
+  /** Has a clip delivered to a sink again, be it stored there or put aside. It must be here. */
+  redeliver(sink: string, key: string): Promise<void>;
+  /** Notes that retention removed a clip from a sink. */
+  removed(sink: string, key: string): Promise<void>;
+  /** Clips that a sink stored before a moment and holds still, oldest first; pinned ones never. */
+  storedBefore(sink: string, before: Date, limit?: number): readonly SpooledClip[];
+  /** How every sink stands to a clip. */
+  deliveries(key: string): readonly Delivery[];
+  /** Clips, oldest first unless told otherwise. */
+  list(filter?: ClipFilter): readonly SpooledClip[];
+  /** One clip, whatever its state. */
+  get(key: string): SpooledClip | undefined;
+  /** Keeps a clip from retention, on the spool and in the sinks. */
+  pin(key: string): Promise<void>;
+  /** Takes the pin off. */
+  unpin(key: string): Promise<void>;
+  /** A new sink gets the clips that are here; one that was there before, those it lacks. */
+  addSink(sink: string): void;
+  /** Clips are no longer kept for it. */
+  removeSink(sink: string): void;
+  /** Reads a clip again and compares length and hash with what they were. */
+  verify(key: string): Promise<"ok" | "missing" | "damaged">;
+  /**
+   * Resolves when {@linkcode version} is no longer `since` (default: what it is now), at once if
+   * it is not; resolves too when `signal` is aborted.
+   */
+  changed(options: { readonly signal: AbortSignal; readonly since?: number }): Promise<void>;
+  /**
+   * Applies retention, and tries again what the disk refused. The spool does so by itself every
+   * minute, and after each receipt when clips are not kept; who waits for the result calls it.
+   */
+  sweep(): Promise<void>;
+  /** How full it is. */
+  space(): Promise<SpoolSpace>;
+}
+
+/** Retention runs at least this often, ms. */
+const SWEEP_MS = 60_000;
+const HISTORY_MS = 400 * 86_400_000;
+/** A clock that shows less than this was never set. */
+const PLAUSIBLE_FROM_MS = Date.UTC(2020, 0, 1);
+const STAGING_BYTES = 512 * 1024;
+/** How much of a clip is read at once when it is streamed. */
+const READ_BYTES = 256 * 1024;
+
+/**
+ * Opens the spool in a folder: takes its lock and puts it in order.
+ *
+ * @throws a spool error of kind `locked` (exit code 75, with the other's `pid`) if another process
+ * has it, `format` if a newer release made it, `full` or `io` if the disk will not have it
+ */
+export async function openSpool(options: SpoolOptions): Promise<Spool> {
+  const { fs = diskFs, clock, log } = options;
+  const layout = layoutOf(options.path);
+  using cleanup = new DisposableStack();
+  try {
+    await makeFolders(fs, layout.root);
+    const lock = cleanup.use(await lockSpool(fs, layout));
+    await checkFormat(fs, layout);
+    await makeFolders(fs, layout.open);
+    await makeFolders(fs, layout.clips);
+    const catalogue = options.openCatalogue?.() ??
+      await openOrReplaceCatalogue({ fs, layout, clock, log });
+    cleanup.use(catalogue);
+    const optional = new Set(options.optionalSinks);
+    const sinks = new Map(options.sinks.map((name) => [name, !optional.has(name)]));
+    catalogue.setSinks([...sinks].map(([name, required]) => ({ name, required })), clock.now());
+    const recovery = await recoverSpool({ ...options, fs, layout, catalogue });
+    const spool = new DiskSpool({ ...options, fs }, { layout, catalogue, lock, sinks, recovery });
+    cleanup.move();
+    return spool;
+  } catch (error) {
+    throw asSpoolError(error, `open the spool ${layout.root}`);
+  }
+}
+
+interface Opened {
+  readonly layout: Layout;
+  readonly catalogue: Catalogue;
+  readonly lock: Disposable;
+  /** Name → whether required. */
+  readonly sinks: Map<string, boolean>;
+  readonly recovery: RecoveryReport;
+}
+
+class DiskSpool implements Spool {
+  readonly recovery: RecoveryReport;
+  readonly #options: SpoolOptions & { readonly fs: SpoolFs };
+  readonly #layout: Layout;
+  readonly #catalogue: Catalogue;
+  readonly #lock: Disposable;
+  readonly #sinks: Map<string, boolean>;
+  readonly #room: Room;
+  readonly #host: OpenClipHost;
+  readonly #rounds = new SyncRounds();
+  readonly #stop = new AbortController();
+  /** Clips being recorded, by key; keys that are about to be. */
+  readonly #open = new Map<string, OpenClipFile | undefined>();
+  /** Keys of clips in `open/` whose finishing failed. */
+  readonly #torn = new Set<string>();
+  /** Clips on the disk that the catalogue could not take yet. */
+  readonly #unlisted = new Map<string, ClipSidecar>();
+  readonly #staging: Uint8Array[] = [];
+  #news = Promise.withResolvers<void>();
+  #version = 0;
+  #publishing = 0;
+  #tidying: Promise<unknown> = Promise.resolve();
+  /** Whatever removes clips runs one after the other. */
+  #removing: Promise<unknown> = Promise.resolve();
+  #sweepQueued: Promise<void> | undefined;
+  readonly #background: Promise<void>;
+
+  constructor(options: SpoolOptions & { fs: SpoolFs }, opened: Opened) {
+    this.#options = options;
+    this.#layout = opened.layout;
+    this.#catalogue = opened.catalogue;
+    this.#lock = opened.lock;
+    this.#sinks = opened.sinks;
+    this.recovery = opened.recovery;
+    this.#room = new Room({
+      fs: options.fs,
+      path: opened.layout.root,
+      clock: options.clock,
+      log: options.log,
+      limitBytes: options.limitBytes,
+      reserveBytes: options.reserveBytes,
+      whenFull: options.whenFull ?? "stop",
+      usedBytes: opened.catalogue.totals().bytes,
+      oldest: (delivered) => this.#oldest(delivered),
+      remove: (row) => this.#remove([row]),
+    });
+    this.#host = this.#hostOf();
+    this.#background = this.#sweepForEver();
+  }
+
+  get version(): number {
+    return this.#version;
+  }
+
+  async begin({ camera, slug, start, contentType }: NewClip): Promise<OpenClip> {
+    const { fs } = this.#options;
+    this.#assertOpen();
+    let key = "";
+    try {
+      await this.#admit(0);
+      for (let nth = 1;; nth++) {
+        key = clipKey({ slug, start, contentType, nth });
+        if (!parseKey(key)) {
+          throw new RangeError(
+            `"${slug}" cannot be a folder; expected what cameraSlug makes of a name`,
+          );
+        }
+        if (this.#open.has(key) || this.#torn.has(key) || this.#catalogue.get(key)) continue;
+        this.#open.set(key, undefined);
+        const isTaken = this.#unlisted.has(key) ||
+          await fs.sizeOf(this.#layout.clip(key)) !== undefined ||
+          await fs.sizeOf(this.#layout.openClip(key)) !== undefined;
+        if (!isTaken) break;
+        this.#open.delete(key);
+      }
+      const sidecar = { key, camera, contentType, startMs: start.getTime() };
+      const file = await fs.open(this.#layout.openClip(key), "new");
+      try {
+        await writeText(fs, this.#layout.openSidecar(key), {
+          text: formatSidecar(sidecar),
+          sync: false, // the first sync of the clip does it
+        });
+      } catch (error) {
+        file.close();
+        await fs.remove(this.#layout.openClip(key));
+        throw error;
+      }
+      this.#assertOpen();
+      const clip = new OpenClipFile(this.#host, sidecar, file);
+      this.#open.set(key, clip);
+      return clip;
+    } catch (error) {
+      this.#open.delete(key);
+      throw asSpoolError(error, `begin a clip of the camera "${camera}"`);
+    }
+  }
+
+  next(
+    sink: string,
+    { excluding = new Set() }: { excluding?: ReadonlySet<string> } = {},
+  ): SpooledClip | undefined {
+    const row = this.#catalogue.next(sink, excluding);
+    return row && this.#clip(row, row.state);
+  }
+
+  backlog(sink: string): Backlog {
+    return this.#catalogue.backlog(sink);
+  }
+
+  receipt(sink: string, key: string, receipt: Receipt): Promise<void> {
+    return this.#note(sink, key, { state: "stored", receipt });
+  }
+
+  quarantine(sink: string, key: string, reason: string): Promise<void> {
+    return this.#note(sink, key, { state: "quarantined", reason });
+  }
+
+  async redeliver(sink: string, key: string): Promise<void> {
+    if (this.#catalogue.get(key)?.state !== "here") {
+      throw new Error(`the clip ${key} is not on the spool any more: it cannot be delivered again`);
+    }
+    await this.#note(sink, key, { state: "waiting" });
+  }
+
+  removed(sink: string, key: string): Promise<void> {
+    return this.#note(sink, key, { state: "removed" });
+  }
+
+  storedBefore(sink: string, before: Date, limit = 100): readonly SpooledClip[] {
+    return this.#catalogue.storedBefore(sink, before.getTime(), limit)
+      .map((row) => this.#clip(row, row.state));
+  }
+
+  deliveries(key: string): readonly Delivery[] {
+    return this.#catalogue.deliveries(key);
+  }
+
+  list(filter: ClipFilter = {}): readonly SpooledClip[] {
+    return this.#catalogue.list(filter).map((row) => this.#clip(row, row.state));
+  }
+
+  get(key: string): SpooledClip | undefined {
+    const row = this.#catalogue.get(key);
+    return row && this.#clip(row, row.state);
+  }
+
+  pin(key: string): Promise<void> {
+    return this.#setPinned(key, true);
+  }
+
+  unpin(key: string): Promise<void> {
+    return this.#setPinned(key, false);
+  }
+
+  addSink(sink: string): void {
+    this.#sinks.set(sink, !this.#options.optionalSinks?.includes(sink));
+    this.#sinksChanged();
+  }
+
+  removeSink(sink: string): void {
+    this.#sinks.delete(sink);
+    this.#sinksChanged();
+  }
+
+  async verify(key: string): Promise<"ok" | "missing" | "damaged"> {
+    const { fs } = this.#options;
+    const row = this.#catalogue.get(key);
+    if (!row || await fs.sizeOf(this.#layout.clip(key)) === undefined) return "missing";
+    const file = await fs.open(this.#layout.clip(key), "read");
+    try {
+      const { bytes, sha256 } = await fingerprint(file);
+      return bytes === row.bytes && sha256 === row.sha256 ? "ok" : "damaged";
+    } finally {
+      file.close();
+    }
+  }
+
+  changed(
+    { signal, since = this.#version }: { signal: AbortSignal; since?: number },
+  ): Promise<void> {
+    if (signal.aborted || since !== this.#version) return Promise.resolve();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const done = () => {
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    signal.addEventListener("abort", done);
+    this.#news.promise.then(done);
+    return promise;
+  }
+
+  sweep(): Promise<void> {
+    // One that has not begun yet will see all that is there now.
+    return this.#sweepQueued ??= this.#exclusively(async () => {
+      this.#sweepQueued = undefined;
+      await this.#sweep();
+    });
+  }
+
+  space(): Promise<SpoolSpace> {
+    return this.#room.space();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#stop.signal.aborted) return;
+    this.#stop.abort();
+    await this.#background;
+    await Promise.allSettled([...this.#open.values()].map((clip) => clip?.leave()));
+    await this.#rounds.idle();
+    await this.#removing;
+    await this.#tidying;
+    this.#announce();
+    this.#catalogue[Symbol.dispose]();
+    this.#lock[Symbol.dispose]();
+  }
+
+  #assertOpen(): void {
+    if (this.#stop.signal.aborted) {
+      throw spoolError("io", `the spool ${this.#layout.root} was closed`);
+    }
+  }
+
+  /** What open clips may ask of the spool. */
+  #hostOf(): OpenClipHost {
+    return {
+      fs: this.#options.fs,
+      layout: this.#layout,
+      clock: this.#options.clock,
+      admit: async (bytes) => {
+        await this.#admit(bytes);
+        this.#room.grow(bytes);
+      },
+      withStaging: async (work) => {
+        const staging = this.#staging.pop() ?? new Uint8Array(STAGING_BYTES);
+        try {
+          return await work(staging);
+        } finally {
+          if (this.#staging.length < 4) this.#staging.push(staging);
+        }
+      },
+      syncSoon: (clip) => this.#rounds.add(clip),
+      whilePublishing: (work) => this.#whilePublishing(work),
+      finished: (clip, published) => {
+        this.#room.grow(published.bytes - clip.admittedBytes);
+        this.#enlist(published);
+        this.#open.delete(clip.key);
+        return this.#clip(published, "here");
+      },
+      closed: (clip, left) => {
+        if (left === "torn") this.#torn.add(clip.key);
+        else this.#room.grow(-clip.admittedBytes);
+        this.#open.delete(clip.key);
+      },
+    };
+  }
+
+  async #admit(bytes: number): Promise<void> {
+    this.#assertOpen();
+    if (this.#room.takeFromBudget(bytes)) return;
+    await this.#room.measure();
+    if (this.#room.takeFromBudget(bytes)) return;
+    await this.#exclusively(() => this.#room.make(bytes));
+  }
+
+  /** Enters a clip that lies finished on the disk; if the catalogue cannot take it, later. */
+  #enlist(clip: ClipSidecar): void {
+    try {
+      this.#catalogue.transaction(() => this.#catalogue.add(clip));
+      this.#unlisted.delete(clip.key);
+      this.#announce();
+    } catch (error) {
+      if (!this.#unlisted.has(clip.key)) {
+        this.#options.log.error(
+          `the clip ${clip.key} is safe on the disk but the catalogue cannot take it; it is tried ` +
+            `again every minute and at the next start: ${error}`,
+          { key: clip.key },
+        );
+      }
+      this.#unlisted.set(clip.key, clip);
+    }
+  }
+
+  async #note(
+    sink: string,
+    key: string,
+    note: Pick<Delivery, "state" | "receipt" | "reason">,
+  ): Promise<void> {
+    this.#assertOpen();
+    try {
+      const atMs = this.#options.clock.now();
+      if (!this.#catalogue.setDelivery(sink, key, { ...note, atMs })) {
+        throw new Error(`the catalogue knows no sink "${sink}" or no clip ${key}`);
+      }
+    } catch (error) {
+      throw asSpoolError(error, `note that ${key} is ${note.state} for the sink "${sink}"`);
+    }
+    this.#announce();
+    if (note.state === "stored" && (this.#options.keepMs ?? 0) === 0) {
+      await Promise.resolve(); // durable: the answer first, the tidying up behind it
+      this.sweep().catch((error) => this.#warnOfSweep(error));
+    }
+  }
+
+  async #setPinned(key: string, pinned: boolean): Promise<void> {
+    await this.#exclusively(async () => {
+      const { fs } = this.#options;
+      const path = this.#layout.sidecar(key);
+      try {
+        const row = this.#catalogue.get(key);
+        if (!row) throw new Error("the catalogue knows no such clip");
+        const sidecar = row.state === "here" && parseClipSidecar(await readText(fs, path));
+        if (sidecar) {
+          const text = formatSidecar({ ...sidecar, pinned });
+          await writeText(fs, `${path}.tmp`, { text, sync: true });
+          await fs.rename(`${path}.tmp`, path);
+          await fs.syncFolder(this.#layout.folder(key));
+        }
+        this.#catalogue.setPinned(key, pinned);
+      } catch (error) {
+        throw asSpoolError(error, `${pinned ? "pin" : "unpin"} the clip ${key}`);
+      }
+    });
+  }
+
+  #sinksChanged(): void {
+    const sinks = [...this.#sinks].map(([name, required]) => ({ name, required }));
+    this.#catalogue.setSinks(sinks, this.#options.clock.now());
+    this.#announce();
+  }
+
+  #announce(): void {
+    this.#version++;
+    this.#news.resolve();
+    this.#news = Promise.withResolvers();
+  }
+
+  /** Runs `work` when everything that removes clips and was asked for before is done. */
+  #exclusively<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#removing.then(work);
+    this.#removing = result.catch(() => {});
+    return result;
+  }
+
+  async #whilePublishing<T>(work: () => Promise<T>): Promise<T> {
+    this.#publishing++;
+    try {
+      await this.#tidying;
+      return await work();
+    } finally {
+      this.#publishing--;
+    }
+  }
+
+  async #sweepForEver(): Promise<void> {
+    const { clock } = this.#options;
+    const { signal } = this.#stop;
+    while (!signal.aborted) {
+      await clock.sleep(SWEEP_MS, { signal }).catch(() => {});
+      if (!signal.aborted) await this.sweep().catch((error) => this.#warnOfSweep(error));
+    }
+  }
+
+  #warnOfSweep(error: unknown): void {
+    this.#options.log.warn(`the spool could not be tidied up; it is tried again: ${error}`);
+  }
+
+  async #sweep(): Promise<void> {
+    if (this.#stop.signal.aborted) return;
+    const { clock, keepMs, historyMs = HISTORY_MS } = this.#options;
+    for (const clip of [...this.#unlisted.values()]) this.#enlist(clip);
+    const finishedBeforeMs = clock.now() - (keepMs ?? 0);
+    // Without a sink nothing counts as delivered, but an age that the owner gave counts.
+    while (this.#hasRequiredSink || (keepMs ?? 0) > 0) {
+      const rows = this.#catalogue.removable({ delivered: true, finishedBeforeMs, limit: 100 });
+      if (rows.length === 0) break;
+      await this.#remove(rows);
+    }
+    const droppedBefore = this.#room.droppedClips;
+    await this.#room.make(0).catch((error) => {
+      if (spoolErrorKind(error) !== "full") throw error; // who records is told when he records
+    });
+    this.#room.endOfRound(droppedBefore);
+    await this.#recoverTorn();
+    this.#catalogue.forget(clock.now() - historyMs, PLAUSIBLE_FROM_MS);
+  }
+
+  /** Completes clips whose finishing failed, now that the disk may be well again. */
+  async #recoverTorn(): Promise<void> {
+    for (const key of [...this.#torn]) {
+      const before = await this.#options.fs.sizeOf(this.#layout.openClip(key)) ?? 0;
+      const clip = await this.#whilePublishing(() => recoverOpenClip(this.#recoveryContext, key));
+      this.#torn.delete(key);
+      this.#room.grow((clip?.bytes ?? 0) - before);
+      if (clip) this.#enlist(clip);
+    }
+  }
+
+  get #recoveryContext(): RecoveryContext {
+    return { ...this.#options, layout: this.#layout, catalogue: this.#catalogue };
+  }
+
+  get #hasRequiredSink(): boolean {
+    return [...this.#sinks.values()].includes(true);
+  }
+
+  #oldest(delivered: boolean): readonly ClipRow[] {
+    if (delivered && !this.#hasRequiredSink) return [];
+    // With no sink at all, every clip is one that no sink has.
+    const isVacuous = !delivered && !this.#hasRequiredSink;
+    return this.#catalogue.removable({
+      delivered: delivered || isVacuous,
+      finishedBeforeMs: Number.MAX_SAFE_INTEGER,
+      limit: 10,
+    });
+  }
+
+  /** Removes clips from the spool. Invariant 4: the catalogue first, the files after. */
+  async #remove(rows: readonly ClipRow[]): Promise<void> {
+    const { fs, clock } = this.#options;
+    this.#catalogue.setAway(rows.map((row) => row.key), "gone", clock.now());
+    this.#announce();
+    for (const row of rows) {
+      await removeClipFiles(fs, this.#layout, row.key);
+      this.#room.grow(-row.bytes);
+      // Not while a clip is being named: that may be in this folder. The next start tidies too.
+      if (this.#publishing === 0) await (this.#tidying = this.#removeEmptyFolders(row.key));
+    }
+  }
+
+  async #removeEmptyFolders(key: string): Promise<void> {
+    let folder = this.#layout.folder(key);
+    while (folder !== this.#layout.clips && await this.#options.fs.removeFolder(folder)) {
+      folder = folder.slice(0, folder.lastIndexOf("/"));
+    }
+  }
+
+  #clip(clip: ClipSidecar, state: ClipState): SpooledClip {
+    const { fs } = this.#options;
+    const path = this.#layout.clip(clip.key);
+    return {
+      key: clip.key,
+      camera: clip.camera,
+      start: new Date(clip.startMs),
+      end: new Date(clip.endMs),
+      bytes: clip.bytes,
+      sha256: clip.sha256,
+      md5: clip.md5,
+      contentType: clip.contentType,
+      frames: clip.frames,
+      recovered: clip.recovered,
+      pinned: clip.pinned,
+      state,
+      path,
+      open: (fromByte = 0) => readStream(fs, path, fromByte),
+    };
+  }
+}
+
+/** A file's bytes from a place on. It is opened when the first of them is asked for. */
+function readStream(
+  fs: SpoolFs,
+  path: string,
+  fromByte: number,
+): ReadableStream<Uint8Array<ArrayBuffer>> {
+  let file: SpoolFile | undefined;
+  let atByte = fromByte;
+  return new ReadableStream({
+    async pull(controller) {
+      try {
+        file ??= await fs.open(path, "read");
+        const bytes = new Uint8Array(READ_BYTES); // its own each time: the reader keeps it
+        const read = await file.read(bytes, atByte);
+        if (read === 0) {
+          file.close();
+          controller.close();
+        } else {
+          atByte += read;
+          controller.enqueue(read < bytes.length ? bytes.subarray(0, read) : bytes);
+        }
+      } catch (error) {
+        file?.close();
+        throw asSpoolError(error, `read the clip ${path}`);
+      }
+    },
+    cancel() {
+      file?.close();
+    },
+  }, { highWaterMark: 0 });
+}

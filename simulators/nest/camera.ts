@@ -1,0 +1,159 @@
+/**
+ * One camera of the simulated cloud: who it is, how it is doing, and the pictures it takes.
+ *
+ * @module
+ */
+import { createHash } from "node:crypto";
+import type { Clock } from "../../core/types.ts";
+import { createScene, type Scene } from "../scene/scene.ts";
+
+/** How a camera is doing: reachable, out of reach, or switched off by its owner. */
+export type CameraState = "online" | "offline" | "off";
+
+/** What a simulated camera is made from. */
+export interface NestCameraOptions {
+  readonly name: string;
+  /** The regional host that serves it: `us1` by default. */
+  readonly region?: string;
+  /** The widest picture that it gives; 1280 by default. */
+  readonly widthPx?: number;
+  /** 720 by default. */
+  readonly heightPx?: number;
+  /** How often the picture changes; without it every request gets a new one. */
+  readonly fps?: number;
+  /** A scene in which nothing moves. */
+  readonly still?: boolean;
+  readonly state?: CameraState;
+  /** 32 hex digits; made from the name by default. */
+  readonly uuid?: string;
+}
+
+/** What a camera has served. */
+export interface ServedCounts {
+  /** Requests for a picture, refused ones too. */
+  readonly requests: number;
+  /** Pictures given, whole or spoiled by a fault. */
+  readonly pictures: number;
+  readonly bytes: number;
+  /** Counter of the newest frame; 0 before the first. */
+  readonly lastCounter: number;
+  /** When the newest frame was taken, wall ms. */
+  readonly lastTakenAtMs?: number;
+}
+
+/** A camera as a test sees it. */
+export interface NestCamera {
+  readonly uuid: string;
+  readonly name: string;
+  readonly region: string;
+  readonly widthPx: number;
+  readonly heightPx: number;
+  readonly state: CameraState;
+  readonly served: ServedCounts;
+  /** Switches it off, cuts it off, or brings it back; those who wait for changes are told. */
+  setState(state: CameraState): void;
+}
+
+/** The narrowest picture that a scene has. */
+const LEAST_WIDTH_PX = 160;
+/** Sizes kept ready per camera; programs ask for one, a web page for another. */
+const SCENES_KEPT = 3;
+
+/** A camera as the servers see it. */
+export class CameraModel implements NestCamera {
+  readonly uuid: string;
+  readonly name: string;
+  readonly region: string;
+  readonly widthPx: number;
+  readonly heightPx: number;
+  readonly serial: string;
+  readonly #fps: number | undefined;
+  readonly #still: boolean;
+  readonly #clock: Clock;
+  readonly #onChange: () => void;
+  readonly #scenes = new Map<number, Scene>();
+  readonly #counts = { requests: 0, pictures: 0, bytes: 0, lastCounter: 0 };
+  #lastTakenAtMs: number | undefined;
+  #last: { readonly slot: number; readonly widthPx: number; readonly jpeg: Uint8Array } | undefined;
+  #state: CameraState;
+  /** Counts the changes, as the buckets of the home API do. */
+  revision = 1;
+  changedAtMs: number;
+
+  constructor(
+    options: NestCameraOptions,
+    context: { readonly clock: Clock; readonly onChange: () => void },
+  ) {
+    const digest = createHash("sha256").update(`camera ${options.name}`).digest("hex");
+    this.uuid = options.uuid ?? digest.slice(0, 32);
+    this.serial = digest.slice(32, 48).toUpperCase();
+    this.name = options.name;
+    this.region = options.region ?? "us1";
+    this.widthPx = options.widthPx ?? 1280;
+    this.heightPx = options.heightPx ?? 720;
+    this.#fps = options.fps;
+    this.#still = options.still ?? false;
+    this.#state = options.state ?? "online";
+    this.#clock = context.clock;
+    this.#onChange = context.onChange;
+    this.changedAtMs = context.clock.now();
+  }
+
+  get state(): CameraState {
+    return this.#state;
+  }
+
+  get served(): ServedCounts {
+    return { ...this.#counts, lastTakenAtMs: this.#lastTakenAtMs };
+  }
+
+  setState(state: CameraState): void {
+    if (state === this.#state) return;
+    this.#state = state;
+    this.revision++;
+    this.changedAtMs = this.#clock.now();
+    this.#onChange();
+  }
+
+  /** Notes that a picture was asked for. */
+  countRequest(): void {
+    this.#counts.requests++;
+  }
+
+  /** The picture of now, as wide as asked but never wider than the camera has it. */
+  picture(askedWidthPx: number | undefined): Uint8Array {
+    const widthPx = this.#servedWidth(askedWidthPx);
+    const takenAtMs = this.#clock.now();
+    const slot = this.#fps === undefined ? NaN : Math.floor(takenAtMs * this.#fps / 1000);
+    if (this.#last?.slot !== slot || this.#last.widthPx !== widthPx) {
+      const counter = ++this.#counts.lastCounter;
+      this.#lastTakenAtMs = takenAtMs;
+      const jpeg = this.#scene(widthPx).frame({ counter, takenAtMs });
+      this.#last = { slot, widthPx, jpeg };
+    }
+    this.#counts.pictures++;
+    this.#counts.bytes += this.#last.jpeg.length;
+    return this.#last.jpeg;
+  }
+
+  #servedWidth(asked: number | undefined): number {
+    if (asked === undefined || !Number.isFinite(asked) || asked <= 0) return this.widthPx;
+    return Math.min(this.widthPx, Math.max(LEAST_WIDTH_PX, Math.round(asked / 2) * 2));
+  }
+
+  #scene(widthPx: number): Scene {
+    let scene = this.#scenes.get(widthPx);
+    if (!scene) {
+      const heightPx = Math.max(90, Math.round(widthPx * this.heightPx / this.widthPx / 2) * 2);
+      scene = createScene({ name: this.name, widthPx, heightPx, still: this.#still });
+      if (this.#scenes.size >= SCENES_KEPT) {
+        for (const oldest of this.#scenes.keys()) {
+          this.#scenes.delete(oldest);
+          break;
+        }
+      }
+      this.#scenes.set(widthPx, scene);
+    }
+    return scene;
+  }
+}

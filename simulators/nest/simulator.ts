@@ -1,0 +1,265 @@
+/**
+ * The simulated Nest cloud: every host that a Nest web account is reached through, on loopback, as
+ * strict as the real ones where that is known. One account that both kinds of credentials open, its
+ * cameras spread over regional hosts, tokens that run out, and faults on demand.
+ *
+ * Each host has a port of its own, because each knows only its own paths. A client is pointed at
+ * them with the four {@linkcode NestEndpoints}; the transport host is named by the session and the
+ * regional ones by discovery, as with the real cloud. With a fixed port N, home listens on N,
+ * accounts on N+1, jwt on N+2, camera on N+3, transport on N+4, and the regions from N+5 on.
+ *
+ * A refused request carries the header `x-simulator-reason`, which says what it lacked.
+ *
+ * @module
+ */
+import { systemClock } from "../../core/clock.ts";
+import type { Clock } from "../../core/types.ts";
+import {
+  type Answer,
+  type Asked,
+  listenOnLoopback,
+  type LoopbackServer,
+  type ServerTls,
+} from "../http_server.ts";
+import { CameraModel, type NestCamera, type NestCameraOptions } from "./camera.ts";
+import { answerCameraApi, answerNexus, askedCamera } from "./camera_hosts.ts";
+import type { Cloud, PasswordLogin } from "./cloud.ts";
+import { answerControl } from "./control.ts";
+import { createFaults, type FaultHost, type Faults } from "./faults.ts";
+import { answerAccounts, answerJwt } from "./google.ts";
+import { answerHome, answerTransport } from "./home.ts";
+import { createTokens } from "./tokens.ts";
+
+const HOUR_MS = 3_600_000;
+
+/** What a simulated cloud is made from. */
+export interface NestSimulatorOptions {
+  readonly cameras: readonly NestCameraOptions[];
+  /** The first of several ports in a row; 0, the default, takes any free ones. */
+  readonly port?: number;
+  readonly clock?: Clock;
+  /** Gives numbers in [0, 1); makes the tokens. */
+  readonly random?: () => number;
+  /** Life of what the Google login gives; an hour by default. */
+  readonly googleLifeMs?: number;
+  /** Life of a Nest account's tokens and cookie; 30 days by default. */
+  readonly nestLifeMs?: number;
+  /** Lets the password login work; without it that is as dead as in reality. */
+  readonly password?: PasswordLogin;
+  /** Longest that `subscribe` is held open; 10 min by default. */
+  readonly subscribeMs?: number;
+  /** Serve HTTPS with this certificate, which must name 127.0.0.1. */
+  readonly tls?: ServerTls;
+  /** Closes the simulator. */
+  readonly signal?: AbortSignal;
+}
+
+/** Base URLs without a slash at the end, by the names of the account option `endpoints`. */
+export interface NestEndpoints {
+  /** In place of `https://accounts.google.com`. */
+  readonly accounts: string;
+  /** In place of `https://nestauthproxyservice-pa.googleapis.com`. */
+  readonly jwt: string;
+  /** In place of `https://home.nest.com`. */
+  readonly home: string;
+  /** In place of `https://webapi.camera.home.nest.com`. */
+  readonly camera: string;
+}
+
+/** What opens the simulated account. */
+export interface NestCredentials {
+  /** Of a Nest account. */
+  readonly accessToken: string;
+  /** Of a Google account: the URL that its browser asked for a token. */
+  readonly issueToken: string;
+  /** Of a Google account: the Cookie header of that request. */
+  readonly cookie: string;
+  readonly userId: string;
+}
+
+/** A running cloud. */
+export interface NestSimulator extends AsyncDisposable {
+  readonly endpoints: NestEndpoints;
+  /** Where {@linkcode answerControl} is reached: `…/__control` on the home host. */
+  readonly controlUrl: string;
+  readonly credentials: NestCredentials;
+  readonly cameras: readonly NestCamera[];
+  readonly faults: Faults;
+  /** How often each route was asked: `"home GET /session"` → 2. */
+  readonly requests: ReadonlyMap<string, number>;
+  /** The camera of this name or uuid. @throws if there is none */
+  camera(nameOrUuid: string): NestCamera;
+  addCamera(options: NestCameraOptions): Promise<NestCamera>;
+  removeCamera(nameOrUuid: string): void;
+  /** Ends every token but the Nest account's access token. */
+  expireTokens(): void;
+  /** Ends the Nest account's access token, and all that came of it. */
+  revokeAccessToken(): void;
+  /** Signs the Google account out: its cookie is dead, for good. */
+  logOut(): void;
+  close(): Promise<void>;
+}
+
+/** Starts a simulated cloud; it runs until `close`, or until `signal` is aborted. */
+export async function startNestSimulator(options: NestSimulatorOptions): Promise<NestSimulator> {
+  options.signal?.throwIfAborted();
+  const clock = options.clock ?? systemClock;
+  const random = options.random ?? Math.random;
+  const tokens = createTokens({ clock, random });
+  const nestLifeMs = options.nestLifeMs ?? 30 * 24 * HOUR_MS;
+  const digits = (count: number) => Array.from({ length: count }, () => Math.floor(random() * 10));
+  const accessToken = tokens.issue("nest", nestLifeMs);
+  const cookie = `SIDCC=${digits(24).join("")}; __Secure-3PSID=${digits(32).join("")}; ` +
+    `__Host-3PLSID=o.nest|s.${digits(20).join("")}`;
+  const listeners = new Set<() => void>();
+  const requests = new Map<string, number>();
+  const servers: LoopbackServer[] = [];
+  const regions = new Map<string, string>();
+  const cameras = new Map<string, CameraModel>();
+  const faults = createFaults(clock);
+  const userId = String(1_000_000 + Math.floor(random() * 9_000_000));
+
+  const listen = async (
+    host: FaultHost,
+    handle: (asked: Asked) => Promise<Answer> | Answer,
+    cameraOf: (asked: Asked) => CameraModel | undefined = () => undefined,
+  ): Promise<string> => {
+    const first = options.port ?? 0;
+    const server = await listenOnLoopback({
+      port: first === 0 ? 0 : first + servers.length,
+      tls: options.tls,
+      handle: async (asked) => {
+        if (asked.path === "/__control") return await answerControl(asked, simulator);
+        const route = `${host} ${asked.method} ${asked.path}`;
+        requests.set(route, (requests.get(route) ?? 0) + 1);
+        const camera = cameraOf(asked);
+        if (asked.path === "/get_image") camera?.countRequest();
+        const names = camera ? [camera.name, camera.uuid] : [];
+        return await faults.around({ on: host, asked, camera: names }, () => handle(asked));
+      },
+    });
+    servers.push(server);
+    return server.url;
+  };
+  const close = async () => {
+    options.signal?.removeEventListener("abort", closeQuietly);
+    await Promise.all(servers.splice(0).map((server) => server.close()));
+  };
+  const closeQuietly = () => void close();
+
+  const addCamera = async (camera: NestCameraOptions): Promise<NestCamera> => {
+    const model = new CameraModel(camera, {
+      clock,
+      onChange: () => listeners.forEach((listener) => listener()),
+    });
+    if (cameras.has(model.uuid)) {
+      throw new Error(
+        `the simulated account has a camera ${
+          JSON.stringify(camera.name)
+        } already: give another name or a uuid`,
+      );
+    }
+    const { region } = model;
+    if (!regions.has(region)) {
+      const url = await listen(
+        "image",
+        (asked) => answerNexus(asked, region, cloud),
+        (asked) => askedCamera(asked, region, cloud),
+      );
+      regions.set(region, url);
+    }
+    cameras.set(model.uuid, model);
+    return model;
+  };
+  const find = (nameOrUuid: string): CameraModel => {
+    const found = cameras.get(nameOrUuid) ??
+      [...cameras.values()].find((camera) => camera.name === nameOrUuid);
+    if (!found) {
+      throw new Error(
+        `the simulated account has no camera ${JSON.stringify(nameOrUuid)}: expected one of ${
+          [...cameras.values()].map((camera) => JSON.stringify(camera.name)).join(", ")
+        }`,
+      );
+    }
+    return found;
+  };
+
+  // The hosts are asked only once all of them listen, and by then `urls` is complete.
+  const urls = { accounts: "", jwt: "", home: "", camera: "", transport: "", regions };
+  const cloud: Cloud = {
+    clock,
+    random,
+    tokens,
+    faults,
+    cameras,
+    urls,
+    userId,
+    structureId: digits(12).join(""),
+    email: options.password?.email ?? "owner@example.com",
+    googleCookie: cookie,
+    googleLifeMs: options.googleLifeMs ?? HOUR_MS,
+    nestLifeMs,
+    password: options.password,
+    subscribeMs: options.subscribeMs ?? 600_000,
+    listeners,
+    requests,
+  };
+  const simulator: NestSimulator = {
+    get endpoints() {
+      const { accounts, jwt, home, camera } = urls;
+      return { accounts, jwt, home, camera };
+    },
+    get controlUrl() {
+      return `${urls.home}/__control`;
+    },
+    get credentials() {
+      const query = new URLSearchParams({
+        action: "issueToken",
+        response_type: "token id_token",
+        login_hint: "simulated",
+        client_id: "733249279899-simulated.apps.googleusercontent.com",
+        origin: "https://home.nest.com",
+        scope: "openid profile email https://www.googleapis.com/auth/nest-account",
+        ss_domain: "https://home.nest.com",
+      });
+      return {
+        accessToken,
+        issueToken: `${urls.accounts}/o/oauth2/iframerpc?${query}`,
+        cookie,
+        userId,
+      };
+    },
+    get cameras() {
+      return [...cameras.values()];
+    },
+    faults,
+    requests,
+    camera: find,
+    addCamera,
+    removeCamera: (nameOrUuid) => {
+      cameras.delete(find(nameOrUuid).uuid);
+    },
+    expireTokens: () => tokens.expire("google", "jwt", "session", "cookie", "pending"),
+    revokeAccessToken: () => tokens.expire("nest", "cookie"),
+    logOut: () => {
+      cloud.googleCookie = `signed out ${random()}`;
+    },
+    close,
+    [Symbol.asyncDispose]: close,
+  };
+
+  try {
+    urls.home = await listen("home", (asked) => answerHome(asked, cloud));
+    urls.accounts = await listen("accounts", (asked) => answerAccounts(asked, cloud));
+    urls.jwt = await listen("jwt", (asked) => answerJwt(asked, cloud));
+    urls.camera = await listen("camera", (asked) => answerCameraApi(asked, cloud));
+    urls.transport = await listen("transport", (asked) => answerTransport(asked, cloud));
+    for (const camera of options.cameras) await addCamera(camera);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  options.signal?.addEventListener("abort", closeQuietly, { once: true });
+  if (options.signal?.aborted) await close();
+  return simulator;
+}
