@@ -25,3 +25,10 @@ export {
   type Faults,
 } from "./nest/faults.ts";
 export type { ServerTls } from "./http_server.ts";
+export {
+  type SnapshotAuth,
+  type SnapshotCamera,
+  type SnapshotCameraOptions,
+  type SnapshotCounts,
+  startSnapshotCamera,
+} from "./snapshot_camera.ts";
