@@ -65,7 +65,8 @@ export function createClipWriter(options: ClipWriterOptions): ClipWriter {
 
   function belongsToNextClip(unit: AccessUnit): boolean {
     if (!recording || !unit.isKey || unit.trackId !== videoId) return false;
-    return unit.track !== undefined || slotOf(unit) !== recording.slot ||
+    return (unit.track !== undefined && !recording.mp4.fits(unit.track)) ||
+      slotOf(unit) !== recording.slot ||
       unit.dtsUs - recording.startUs >= 2000 * clipMs;
   }
 
@@ -91,10 +92,11 @@ export function createClipWriter(options: ClipWriterOptions): ClipWriter {
     await file.append([mp4.header()]);
   }
 
-  async function flush(nextDtsUs?: number): Promise<void> {
-    if (!recording || pending.length === 0) return;
+  async function flush(nextVideoUs: number): Promise<void> {
+    if (!recording || pending.length === 0 || videoId === undefined) return;
     const units = pending;
     pending = [];
+    const nextDtsUs = new Map([[videoId, nextVideoUs]]);
     await recording.file.append(recording.mp4.fragment(units, { nextDtsUs }));
     const frames = units.filter((unit) => unit.trackId === videoId).length;
     recording.frames += frames;

@@ -1,0 +1,227 @@
+/**
+ * The single trials that `camsink check` and `camsink init` are made of: does the login work, does
+ * a picture come, does the sink take a clip, is there room on the disk. Each gives a finding, with
+ * the remedy where it failed, and never throws.
+ *
+ * @module
+ */
+import { existsSync } from "node:fs";
+import { statfs } from "node:fs/promises";
+import { dirname } from "node:path";
+import { formatBytes } from "../core/config/values.ts";
+import { EXIT, type ExitCode, exitCodeOf } from "../core/exit_codes.ts";
+import { redact } from "../core/redact.ts";
+import {
+  type Account,
+  type Clock,
+  type DiscoveredCamera,
+  type Sink,
+  sinkErrorKind,
+  type Source,
+  type SourceErrorKind,
+  sourceErrorKind,
+} from "../core/types.ts";
+
+/** What one trial found. */
+export interface Finding {
+  readonly what: "config" | "account" | "camera" | "encoder" | "sink" | "disk";
+  readonly name: string;
+  readonly ok: boolean;
+  /** What was seen, or what failed; one line. */
+  readonly detail: string;
+  /** How to mend it. */
+  readonly fix?: string;
+  /** What the program exits with because of it. */
+  readonly exitCode?: ExitCode;
+}
+
+/** What a trial needs. */
+export interface ProbeOptions {
+  readonly signal: AbortSignal;
+  readonly clock: Clock;
+  /** How long one trial may take, ms; 15 s where not said. */
+  readonly timeoutMs?: number;
+}
+
+const SOURCE_FIXES: Readonly<Record<SourceErrorKind, string>> = {
+  offline: "see that it is switched on and that this machine reaches it",
+  auth: "get fresh credentials; docs/cameras.md tells where they are found",
+  rate: "it was asked too often: wait some minutes, or lower fps",
+  protocol: "what came is not what such a camera sends: look at the address and the type",
+  gone: "the account no longer has it: take it out of the configuration",
+};
+
+/** Runs a trial under a time limit; the limit's error says how long was waited. */
+async function within<T>(
+  { signal, clock, timeoutMs = 15_000 }: ProbeOptions,
+  trial: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const own = new AbortController();
+  const combined = AbortSignal.any([signal, own.signal]);
+  const tried = trial(combined);
+  // A trial that does not heed its signal must not hold up the others.
+  const limit = clock.sleep(timeoutMs, { signal: combined }).then(() => {
+    throw new Error(`no answer within ${timeoutMs / 1000} s`);
+  });
+  try {
+    return await Promise.race([tried, limit]);
+  } finally {
+    own.abort();
+    await Promise.allSettled([limit]);
+    tried.catch(() => {});
+  }
+}
+
+/** One line of what failed, without secrets. */
+export function failureText(error: unknown): string {
+  const text = error instanceof Error ? error.message || error.name : String(error);
+  return redact(text.replaceAll(/\s*\n\s*/g, " "));
+}
+
+function sourceFailure(
+  what: "account" | "camera",
+  { name, error }: { readonly name: string; readonly error: unknown },
+): Finding {
+  const exitCode = exitCodeOf(error);
+  return {
+    what,
+    name,
+    ok: false,
+    detail: failureText(error),
+    fix: SOURCE_FIXES[sourceErrorKind(error)],
+    exitCode: exitCode === EXIT.failure ? EXIT.unavailable : exitCode,
+  };
+}
+
+/** Logs in and lists the cameras. */
+export async function probeAccount(
+  name: string,
+  { account, ...options }: ProbeOptions & { readonly account: Account },
+): Promise<{ readonly finding: Finding; readonly cameras: readonly DiscoveredCamera[] }> {
+  try {
+    const cameras = await within(options, (signal) => account.cameras({ signal }));
+    const names = cameras.map((camera) => camera.name).join(", ");
+    const finding: Finding = cameras.length > 0
+      ? {
+        what: "account",
+        name,
+        ok: true,
+        detail: `logged in; ${cameras.length} ${
+          cameras.length === 1 ? "camera" : "cameras"
+        }: ${names}`,
+      }
+      : {
+        what: "account",
+        name,
+        ok: false,
+        detail: "logged in, but the account has no cameras",
+        fix: "log in with the account that the cameras belong to",
+        exitCode: EXIT.unavailable,
+      };
+    return { finding, cameras };
+  } catch (error) {
+    return { finding: sourceFailure("account", { name, error }), cameras: [] };
+  }
+}
+
+/** Fetches one picture (of coded video: its first access unit). */
+export async function probeCamera(
+  name: string,
+  { source, ...options }: ProbeOptions & { readonly source: Source },
+): Promise<Finding> {
+  const { clock } = options;
+  const startMs = clock.monotonic();
+  try {
+    const seen = await within(options, async (signal) => {
+      await using session = await source.open({ signal });
+      for await (const unit of session) {
+        const track = unit.track ?? session.tracks.find(({ id }) => id === unit.trackId);
+        if (track?.kind !== "video") continue;
+        return { track, bytes: unit.data.length };
+      }
+      throw new Error("the session ended before a picture came");
+    });
+    const { widthPx, heightPx, codec } = seen.track;
+    return {
+      what: "camera",
+      name,
+      ok: true,
+      detail: `${widthPx}x${heightPx} ${codec}, ${formatBytes(seen.bytes)} in ${
+        ((clock.monotonic() - startMs) / 1000).toFixed(1)
+      } s`,
+    };
+  } catch (error) {
+    return sourceFailure("camera", { name, error });
+  }
+}
+
+/** Asks a sink to prove that it could take a clip now. */
+export async function probeSink(
+  name: string,
+  { open, where, ...options }: ProbeOptions & {
+    readonly open: () => Promise<Sink>;
+    readonly where: string;
+  },
+): Promise<Finding> {
+  try {
+    const sink = await within(options, open);
+    try {
+      if (sink.check === undefined) {
+        return { what: "sink", name, ok: true, detail: `${where} (it has no test of its own)` };
+      }
+      await within(options, (signal) => sink.check?.({ signal }) ?? Promise.resolve());
+      return { what: "sink", name, ok: true, detail: `${where}: it would take a clip now` };
+    } finally {
+      await sink.close?.();
+    }
+  } catch (error) {
+    const kind = sinkErrorKind(error);
+    return {
+      what: "sink",
+      name,
+      ok: false,
+      detail: failureText(error),
+      fix: kind === "auth"
+        ? "renew the credentials, or give them the rights that the message names"
+        : kind === "full"
+        ? "make room there"
+        : kind === "permanent"
+        ? "correct the sink's options"
+        : "see that the address is right and that this machine reaches it",
+      exitCode: kind === "auth" ? EXIT.denied : EXIT.unavailable,
+    };
+  }
+}
+
+/** Looks at the free space of the disk that a folder is, or will be, on. */
+export async function probeDisk(
+  path: string,
+  { neededBytes }: { readonly neededBytes: number },
+): Promise<Finding> {
+  try {
+    let existing = path;
+    while (!existsSync(existing) && dirname(existing) !== existing) existing = dirname(existing);
+    const { bavail, bsize } = await statfs(existing);
+    const freeBytes = bavail * bsize;
+    const ok = freeBytes >= neededBytes;
+    return {
+      what: "disk",
+      name: path,
+      ok,
+      detail: `${formatBytes(freeBytes)} free`,
+      ...(ok ? {} : {
+        fix: `free at least ${formatBytes(neededBytes)}, or set spool.path to another disk`,
+        exitCode: EXIT.disk,
+      }),
+    };
+  } catch (error) {
+    return {
+      what: "disk",
+      name: path,
+      ok: false,
+      detail: failureText(error),
+      fix: "set spool.path to a folder that this user may use",
+      exitCode: EXIT.disk,
+    };
+  }
+}
