@@ -7,8 +7,8 @@
  */
 import { type JsonSchema, toJsonSchema } from "@valibot/to-json-schema";
 import * as v from "valibot";
-import { configShape, type ConfigTables } from "./schema.ts";
-import { markOf } from "./shape.ts";
+import { configShape, type ConfigTables, entriesOf, isValibotSchema } from "./schema.ts";
+import { choicesOf, markOf, unwrapped } from "./shape.ts";
 import type { ValueMark } from "./values.ts";
 
 /** A JSON Schema, or a part of one. */
@@ -29,27 +29,63 @@ const MARKS: Readonly<Record<ValueMark["camsink"], JsonSchema>> = {
   url: { pattern: "^[Hh][Tt][Tt][Pp][Ss]?://" },
 };
 
+/** A schema's own description, or that of what it makes optional. */
+function descriptionOf(schema: v.GenericSchema): string | undefined {
+  const own = v.getDescription(schema);
+  if (own !== undefined) return own;
+  return "wrapped" in schema && isValibotSchema(schema.wrapped)
+    ? descriptionOf(schema.wrapped)
+    : undefined;
+}
+
+function isJsonSchema(value: unknown): value is JsonSchema {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/**
+ * Adds what the library leaves out: it does not carry over what stands after a transformation, as
+ * the description of every duration and secret does.
+ */
+function described(schema: unknown, json: JsonSchema["items"] | undefined): JsonSchema {
+  if (!isJsonSchema(json)) return {};
+  if (!isValibotSchema(schema)) return json;
+  const { camsink: _mark, ...result }: JsonSchema & { camsink?: unknown } = json;
+  const inner = unwrapped(schema);
+  const mark = result.type === "string" ? markOf(schema) : undefined;
+  if (mark !== undefined) Object.assign(result, MARKS[mark]);
+  const description = descriptionOf(schema);
+  if (description) result.description = description;
+  else delete result.description;
+  const entries = entriesOf(inner);
+  if (result.properties && entries) {
+    result.properties = Object.fromEntries(
+      Object.entries(result.properties).map(([key, part]) => [key, described(entries[key], part)]),
+    );
+  }
+  if (isJsonSchema(result.additionalProperties) && "value" in inner) {
+    result.additionalProperties = described(inner.value, result.additionalProperties);
+  }
+  if (isJsonSchema(result.items) && "item" in inner) {
+    result.items = described(inner.item, result.items);
+  }
+  const choices = choicesOf(inner);
+  const choice = (part: JsonSchema["items"], index: number) => described(choices[index], part);
+  if (result.oneOf) result.oneOf = result.oneOf.map(choice);
+  if (result.anyOf) result.anyOf = result.anyOf.map(choice);
+  return result;
+}
+
 /** The JSON Schema of the configuration file with these types. */
 export function configJsonSchema(tables: ConfigTables): JsonSchema {
-  const schema = toJsonSchema(configShape(tables), {
+  const shape = configShape(tables);
+  const schema = toJsonSchema(shape, {
     typeMode: "input",
     target: "draft-07",
     // What JSON Schema cannot say (checks across keys) is left to Camsink.
     errorMode: "ignore",
-    overrideSchema: ({ valibotSchema, jsonSchema }) => {
-      if (valibotSchema.kind !== "schema" || valibotSchema.async) return undefined;
-      // Descriptions that stand after a transformation are not carried over by themselves.
-      const description = v.getDescription(valibotSchema);
-      const mark = jsonSchema.type === "string" ? markOf(valibotSchema) : undefined;
-      return {
-        ...jsonSchema,
-        ...(mark === undefined ? {} : MARKS[mark]),
-        ...(description ? { description } : {}),
-      };
-    },
   });
   return {
-    ...schema,
+    ...described(shape, schema),
     title: "Camsink configuration",
     // Comments and trailing commas, for editors that ask (VS Code does).
     ...{ allowComments: true, allowTrailingCommas: true },

@@ -248,8 +248,6 @@ export function problemsOf(
       add(path, isContainer || value === undefined ? plain : `got ${got}: ${plain}`);
     } else if (value === undefined && path.length > 0) {
       add(path, `missing, expected ${said.expected}`);
-    } else if (isContainer && path.length === 0) {
-      add(path, `expected ${said.expected}`);
     } else {
       const words = types.length > 0 ? types : schema === undefined ? [] : wordsOf(schema);
       const meant = typeof value === "string" && words.length > 1 ? didYouMean(value, words) : "";

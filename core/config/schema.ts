@@ -400,8 +400,8 @@ export function configShape(tables: ConfigTables): v.GenericSchema {
 /** The schema that validates a whole file and yields a {@linkcode Config}. */
 export function configSchema(tables: ConfigTables): v.GenericSchema<unknown, Config> {
   return v.pipe(
-    v.unknown(),
-    v.strictObject(sections(tables, validatedEntry), "expected an object: { … }"),
+    v.custom<Record<string, unknown>>(isObject, "expected an object: { … }"),
+    v.strictObject(sections(tables, validatedEntry)),
     v.check(
       ({ accounts, cameras }) => Object.keys({ ...accounts, ...cameras }).length > 0,
       'nothing to record: expected at least one entry in "accounts" or "cameras"',

@@ -42,15 +42,13 @@ export function resolvePath(
 }
 
 /**
- * Whether others than the owner can read the file, from its mode; `undefined` if that cannot be
- * told.
+ * Whether others than the owner can read the file, as its mode says; on Windows never.
+ *
+ * @throws if there is no such file
  */
-export async function isOpenToOthers(
-  path: string,
-  { isWindows }: Surroundings,
-): Promise<boolean | undefined> {
-  if (isWindows) return undefined;
-  return ((await stat(path)).mode & 0o077) !== 0;
+export async function isOpenToOthers(path: string, { isWindows }: Surroundings): Promise<boolean> {
+  const { mode } = await stat(path);
+  return !isWindows && (mode & 0o077) !== 0;
 }
 
 /** `accounts.home.accessToken` → `CAMSINK_HOME_ACCESS_TOKEN`. */
@@ -95,7 +93,7 @@ export async function checkSecrets(
         ));
       }
     } else if (scheme === "file") {
-      let isOpen: boolean | undefined;
+      let isOpen: boolean;
       try {
         isOpen = await isOpenToOthers(name, surroundings);
       } catch (error) {

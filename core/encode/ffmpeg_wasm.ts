@@ -5,14 +5,15 @@
  * CPU. With more cameras than workers a GOP is gathered first and encoded in a burst, because a
  * worker must not be held by a camera that is only taking its time.
  *
- * The wasm is compiled once and the module shared: a worker costs about 20 MB beyond the picture
- * buffers. A worker that crashes is replaced and costs its GOP.
+ * The wasm is compiled once and the module shared by the workers. A worker that crashes costs its
+ * GOP and is replaced.
  *
  * @module
  */
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
+import type { Clock } from "../types.ts";
 import {
   type Engine,
   type Gop,
@@ -21,6 +22,410 @@ import {
   type Lane,
   MAX_INSIDE,
 } from "./engine.ts";
-import { INPUT_DEVICE, OUTPUT_DEVICE, type WorkerReport } from "./ffmpeg_wasm_worker_protocol.ts";
+import {
+  INPUT_DEVICE,
+  OUTPUT_DEVICE,
+  type WorkerJob,
+  type WorkerReport,
+  type WorkerSetup,
+} from "./ffmpeg_wasm_protocol.ts";
 import { matroskaHeader, matroskaPicture } from "./matroska.ts";
 import { ffmpegArguments, PICTURE_MS, timeOfPicture } from "./x264.ts";
+
+/** What the wasm engine is made with. */
+export interface WasmEngineOptions {
+  /** How many workers there may be. */
+  readonly workers: number;
+  readonly clock: Clock;
+  /** Where `@ffmpeg/core` lies when it is not found through the import map (a bundled program). */
+  readonly core?: { readonly scriptUrl: string; readonly wasmUrl: string };
+}
+
+/** How long closing waits for workers to finish what they hold before it ends them, ms. */
+const CLOSE_MS = 2000;
+
+/**
+ * Loads ffmpeg.wasm and starts the first worker.
+ *
+ * @throws Error that says what could not be loaded
+ */
+export async function openWasmEngine(options: WasmEngineOptions): Promise<Engine> {
+  let module: WebAssembly.Module;
+  try {
+    const bytes = await readFile(wasmPath(options.core?.wasmUrl));
+    module = await WebAssembly.compile(new Uint8Array(bytes));
+  } catch (cause) {
+    throw new Error(
+      `cannot load ffmpeg.wasm: ${message(cause)}; expected the file ffmpeg-core.wasm of the npm ` +
+        "package @ffmpeg/core and the right to read it",
+      { cause },
+    );
+  }
+  const pool = new WorkerPool(module, options);
+  try {
+    await pool.start();
+  } catch (error) {
+    await pool[Symbol.asyncDispose]();
+    throw error;
+  }
+  return pool;
+}
+
+/** Where the wasm lies on disk: npm packages are in Deno's cache, under a path of their own. */
+function wasmPath(url: string | undefined): string {
+  const resolved = url ?? import.meta.resolve("@ffmpeg/core/wasm");
+  if (resolved.startsWith("file:")) return fileURLToPath(resolved);
+  return createRequire(import.meta.url).resolve("@ffmpeg/core/wasm");
+}
+
+class WorkerPool implements Engine {
+  readonly name = "wasm";
+  readonly description = "ffmpeg.wasm 5.1.4 (@ffmpeg/core 0.12.10)";
+  readonly #module: WebAssembly.Module;
+  readonly #options: WasmEngineOptions;
+  readonly #workers = new Set<WasmWorker>();
+  readonly #lanes = new Set<WasmLane>();
+  readonly #waiting: WasmGop[] = [];
+  #closed = false;
+
+  constructor(module: WebAssembly.Module, options: WasmEngineOptions) {
+    this.#module = module;
+    this.#options = options;
+  }
+
+  /** Proves that a worker can be had. */
+  async start(): Promise<void> {
+    await this.#addWorker().ready;
+  }
+
+  openLane(): Lane {
+    const lane = new WasmLane(this);
+    this.#lanes.add(lane);
+    return lane;
+  }
+
+  leave(lane: WasmLane): void {
+    this.#lanes.delete(lane);
+    this.dispatch();
+  }
+
+  submit(gop: WasmGop): void {
+    this.#waiting.push(gop);
+    this.dispatch();
+  }
+
+  withdraw(gop: WasmGop): boolean {
+    const position = this.#waiting.indexOf(gop);
+    if (position >= 0) this.#waiting.splice(position, 1);
+    return position >= 0;
+  }
+
+  /** Gives waiting GOPs to free workers, oldest first. */
+  dispatch(): void {
+    if (this.#closed) return;
+    const live = this.#lanes.size <= this.#options.workers;
+    for (const gop of this.#waiting.filter((gop) => live || gop.isEnded)) {
+      const worker = this.#freeWorker();
+      if (!worker) return;
+      this.withdraw(gop);
+      worker.take(gop);
+    }
+  }
+
+  #freeWorker(): WasmWorker | undefined {
+    for (const worker of this.#workers) if (worker.isFree) return worker;
+    return this.#workers.size < this.#options.workers ? this.#addWorker() : undefined;
+  }
+
+  #addWorker(): WasmWorker {
+    const worker = new WasmWorker(this.#module, this.#options.core?.scriptUrl, {
+      onFree: () => this.dispatch(),
+      onDead: () => {
+        this.#workers.delete(worker);
+        this.dispatch();
+      },
+    });
+    this.#workers.add(worker);
+    return worker;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
+    for (const gop of this.#waiting.splice(0)) gop.fail(new Error("the encoder was closed"));
+    const timeout = new AbortController();
+    const workers = [...this.#workers];
+    await Promise.race([
+      Promise.all(workers.map((worker) => worker.idle())),
+      this.#options.clock.sleep(CLOSE_MS, { signal: timeout.signal }).catch(() => {}),
+    ]);
+    timeout.abort();
+    for (const worker of workers) worker.terminate();
+    this.#workers.clear();
+  }
+}
+
+/** A worker thread, and the GOP that it is encoding. */
+class WasmWorker {
+  readonly ready: Promise<void>;
+  readonly #worker: Worker;
+  readonly #events: { onFree(): void; onDead(): void };
+  #gop: WasmGop | undefined;
+  #onReady: () => void = () => {};
+  #onRefused: (error: Error) => void = () => {};
+  #onIdle: (() => void) | undefined;
+  #dead = false;
+
+  constructor(
+    module: WebAssembly.Module,
+    coreUrl: string | undefined,
+    events: { onFree(): void; onDead(): void },
+  ) {
+    this.#events = events;
+    this.ready = new Promise((resolve, reject) => {
+      this.#onReady = resolve;
+      this.#onRefused = reject;
+    });
+    this.ready.catch(() => {}); // also told through onDead
+    this.#worker = new Worker(new URL("./ffmpeg_wasm_worker.ts", import.meta.url), {
+      type: "module",
+    });
+    this.#worker.onmessage = ({ data }: MessageEvent<WorkerReport>) => this.#hear(data);
+    this.#worker.onerror = (event) => {
+      event.preventDefault();
+      this.#die(new Error(`the worker of ffmpeg.wasm crashed: ${event.message}`));
+    };
+    const setup: WorkerSetup = { kind: "setup", module, ...(coreUrl ? { coreUrl } : {}) };
+    this.#worker.postMessage(setup);
+  }
+
+  get isFree(): boolean {
+    return this.#gop === undefined && !this.#dead;
+  }
+
+  take(gop: WasmGop): void {
+    this.#gop = gop;
+    const bell = new SharedArrayBuffer(4);
+    const { port1, port2 } = new MessageChannel();
+    const job: WorkerJob = { kind: "job", args: gop.arguments, input: port2, bell };
+    this.#worker.postMessage(job, [port2]);
+    gop.attach(port1, new Int32Array(bell));
+  }
+
+  /** Ends the GOP under way and resolves when the worker has let go of it. */
+  idle(): Promise<void> {
+    if (!this.#gop || this.#dead) return Promise.resolve();
+    this.#gop.abandon();
+    return new Promise((resolve) => this.#onIdle = resolve);
+  }
+
+  terminate(): void {
+    this.#dead = true;
+    this.#worker.terminate();
+    this.#gop?.fail(new Error("the encoder was closed"));
+    this.#gop = undefined;
+  }
+
+  #hear(report: WorkerReport): void {
+    switch (report.kind) {
+      case "ready":
+        this.#onReady();
+        break;
+      case "taken":
+        this.#gop?.taken();
+        break;
+      case "coded":
+        this.#gop?.coded(report);
+        break;
+      case "done":
+        this.#release((gop) => gop.finish({ busyMs: report.busyMs }));
+        break;
+      case "failed": {
+        const error = new Error(report.message);
+        if (this.#gop) this.#release((gop) => gop.fail(error));
+        else this.#die(error);
+      }
+    }
+  }
+
+  #release(settle: (gop: WasmGop) => void): void {
+    const gop = this.#gop;
+    this.#gop = undefined;
+    if (gop) settle(gop);
+    this.#onIdle?.();
+    this.#events.onFree();
+  }
+
+  #die(error: Error): void {
+    if (this.#dead) return;
+    const gop = this.#gop;
+    this.terminate();
+    gop?.fail(error);
+    this.#onRefused(error);
+    this.#onIdle?.();
+    this.#events.onDead();
+  }
+}
+
+class WasmLane implements Lane {
+  readonly #pool: WorkerPool;
+  readonly #gops = new Set<WasmGop>();
+
+  constructor(pool: WorkerPool) {
+    this.#pool = pool;
+  }
+
+  openGop(options: GopOptions): Gop {
+    const gop = new WasmGop(options, this.#pool);
+    this.#gops.add(gop);
+    const forget = () => this.#gops.delete(gop);
+    gop.finished.then(forget, forget);
+    this.#pool.submit(gop);
+    return gop;
+  }
+
+  flush(): void {} // a GOP is complete by itself
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const gop of this.#gops) gop.abandon();
+    await Promise.allSettled([...this.#gops].map((gop) => gop.finished));
+    this.#pool.leave(this);
+  }
+}
+
+/** A GOP on its way: first it waits for a worker, then its pictures go to it one by one. */
+class WasmGop implements Gop {
+  readonly finished: Promise<GopResult>;
+  readonly arguments: readonly string[];
+  readonly #options: GopOptions;
+  readonly #pool: WorkerPool;
+  readonly #backlog: Uint8Array[] = [];
+  #input: MessagePort | undefined;
+  #bell: Int32Array = new Int32Array(1);
+  #sent = 0;
+  #taken = 0;
+  #ended = false;
+  #settled = false;
+  #endSent = false;
+  #welcome: (() => void) | undefined;
+  #resolve: (result: GopResult) => void = () => {};
+  #reject: (error: Error) => void = () => {};
+
+  constructor(options: GopOptions, pool: WorkerPool) {
+    this.#options = options;
+    this.#pool = pool;
+    this.arguments = ffmpegArguments({
+      ...options,
+      input: INPUT_DEVICE,
+      output: OUTPUT_DEVICE,
+      passthrough: ["-fps_mode", "passthrough"],
+    });
+    this.finished = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+    this.finished.catch(() => {}); // whoever waits for it sees it
+  }
+
+  get isEnded(): boolean {
+    return this.#ended;
+  }
+
+  push(jpeg: Uint8Array): Promise<void> {
+    if (this.#settled || this.#ended) return Promise.resolve();
+    this.#backlog.push(jpeg);
+    this.#feed();
+    // Without a worker the GOP is gathered; it is at most a GOP.
+    if (!this.#input || this.#hasRoom) return Promise.resolve();
+    return new Promise((resolve) => this.#welcome = resolve);
+  }
+
+  end(): void {
+    this.#ended = true;
+    this.#feed();
+    this.#pool.dispatch();
+  }
+
+  /** Nobody wants the rest: the worker is let go as soon as it has done what it already has. */
+  abandon(): void {
+    this.#backlog.length = 0;
+    this.#ended = true;
+    if (this.#pool.withdraw(this)) this.finish({ busyMs: 0 });
+    else this.#feed();
+  }
+
+  attach(input: MessagePort, bell: Int32Array): void {
+    this.#input = input;
+    this.#bell = bell;
+    this.#feed();
+  }
+
+  taken(): void {
+    this.#taken++;
+    this.#feed();
+  }
+
+  coded(picture: Parameters<GopOptions["onCoded"]>[0]): void {
+    if (!this.#settled) this.#options.onCoded(picture);
+  }
+
+  finish(result: GopResult): void {
+    this.#settle(() => this.#resolve(result));
+  }
+
+  fail(error: Error): void {
+    this.#settle(() => this.#reject(error));
+  }
+
+  get #hasRoom(): boolean {
+    return this.#sent - this.#taken + this.#backlog.length < MAX_INSIDE;
+  }
+
+  #feed(): void {
+    if (!this.#input || this.#settled) return;
+    while (this.#sent - this.#taken < MAX_INSIDE) {
+      const jpeg = this.#backlog.shift();
+      if (!jpeg) break;
+      this.#send(jpeg);
+    }
+    if (this.#ended && this.#backlog.length === 0 && !this.#endSent) {
+      this.#endSent = true;
+      this.#post(null);
+    }
+    if (this.#hasRoom) this.#welcomeNext();
+  }
+
+  #send(jpeg: Uint8Array): void {
+    const index = this.#sent++;
+    const picture = matroskaPicture(timeOfPicture(index, index === 0), jpeg);
+    if (index > 0) return this.#post(picture);
+    const header = matroskaHeader({ ...this.#options, pictureMs: PICTURE_MS });
+    const first = new Uint8Array(header.length + picture.length);
+    first.set(header);
+    first.set(picture, header.length);
+    this.#post(first);
+  }
+
+  #post(chunk: Uint8Array<ArrayBuffer> | null): void {
+    this.#input?.postMessage(chunk, chunk ? [chunk.buffer] : []);
+    Atomics.add(this.#bell, 0, 1);
+    Atomics.notify(this.#bell, 0);
+  }
+
+  #welcomeNext(): void {
+    this.#welcome?.();
+    this.#welcome = undefined;
+  }
+
+  #settle(settle: () => void): void {
+    if (this.#settled) return;
+    this.#settled = true;
+    this.#backlog.length = 0;
+    this.#input?.close();
+    settle();
+    this.#welcomeNext();
+  }
+}
+
+function message(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

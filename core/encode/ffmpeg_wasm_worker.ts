@@ -7,45 +7,15 @@
  * @module
  */
 import { receiveMessageOnPort } from "node:worker_threads";
+import {
+  INPUT_DEVICE,
+  OUTPUT_DEVICE,
+  type WorkerJob,
+  type WorkerReport,
+  type WorkerSetup,
+} from "./ffmpeg_wasm_protocol.ts";
 import { FlvReader } from "./flv.ts";
 import { pictureOfTime } from "./x264.ts";
-
-/** What the worker is first told. */
-export interface WorkerSetup {
-  readonly kind: "setup";
-  readonly module: WebAssembly.Module;
-  /** URL of the glue script; absent means the one in the import map. */
-  readonly coreUrl?: string;
-}
-
-/** One GOP to encode. */
-export interface WorkerJob {
-  readonly kind: "job";
-  /** ffmpeg's arguments, with {@linkcode INPUT_DEVICE} and {@linkcode OUTPUT_DEVICE} in them. */
-  readonly args: readonly string[];
-  /** Carries `Uint8Array`s for the input device, then `null` for its end. */
-  readonly input: MessagePort;
-  /** Int32; counted up and notified after each message on `input`. */
-  readonly bell: SharedArrayBuffer;
-}
-
-/** What the worker answers. */
-export type WorkerReport =
-  | { readonly kind: "ready" }
-  | {
-    readonly kind: "coded";
-    readonly index: number;
-    readonly isKey: boolean;
-    readonly data: Uint8Array<ArrayBuffer>;
-    readonly config: Uint8Array<ArrayBuffer>;
-  }
-  | { readonly kind: "done"; readonly busyMs: number }
-  | { readonly kind: "failed"; readonly busyMs: number; readonly message: string };
-
-/** Where ffmpeg reads. */
-export const INPUT_DEVICE = "/dev/camin";
-/** Where ffmpeg writes. */
-export const OUTPUT_DEVICE = "/dev/camout";
 
 /**
  * Every run leaks 64 KB of the instance's stack and the 121st traps (ffmpegwasm/ffmpeg.wasm#820), so
@@ -202,9 +172,16 @@ function nextChunk(run: Run): void {
   const startMs = performance.now();
   while (true) {
     const rung = Atomics.load(run.bell, 0);
-    const next: { readonly message: unknown } | undefined = receiveMessageOnPort(run.input);
-    if (next?.message instanceof Uint8Array) run.chunk = next.message;
-    else if (next) run.ended = true;
+    const next: { readonly message: unknown } | undefined = receiveMessageOnPort(
+      // The web's ports are node's here; only the types tell them apart.
+      run.input as unknown as Parameters<typeof receiveMessageOnPort>[0],
+    );
+    if (next?.message instanceof Uint8Array) {
+      run.chunk = next.message;
+      report({ kind: "taken" });
+    } else if (next) {
+      run.ended = true;
+    }
     if (next) break;
     Atomics.wait(run.bell, 0, rung, WAIT_SLICE_MS);
   }

@@ -91,7 +91,9 @@ function dropNoise(unit: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   for (let position = 0; position + 4 < unit.length;) {
     const end = position + 4 + view.getUint32(position);
     if (end > unit.length) {
-      throw new Error(`the encoder's picture is damaged: a NAL unit ends at byte ${end} of ${unit.length}`);
+      throw new Error(
+        `the encoder's picture is damaged: a NAL unit ends at byte ${end} of ${unit.length}`,
+      );
     }
     if (!DROPPED_NAL_TYPES.has((unit[position + 4] ?? 0) & 0x1f)) {
       if (kept !== position) unit.copyWithin(kept, position, end);

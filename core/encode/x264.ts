@@ -39,11 +39,30 @@ export interface Gear {
  * From best compression to least work. CABAC costs nothing measurable in wasm and saves 14 % of the
  * bytes that `ultrafast` would write without it.
  */
-const GEARS: readonly (Omit<Gear, "x264"> & { preset: string; params: string; crfOffset: number })[] = [
-  { engine: "wasm", label: "ultrafast", preset: "ultrafast", params: "cabac=1:me=dia:merange=4", crfOffset: 0 },
-  { engine: "system", label: "veryfast", preset: "veryfast", params: "rc-lookahead=0", crfOffset: 2 },
-  { engine: "system", label: "ultrafast", preset: "ultrafast", params: "cabac=1:me=dia", crfOffset: 0 },
-];
+const GEARS:
+  readonly (Omit<Gear, "x264"> & { preset: string; params: string; crfOffset: number })[] = [
+    {
+      engine: "wasm",
+      label: "ultrafast",
+      preset: "ultrafast",
+      params: "cabac=1:me=dia:merange=4",
+      crfOffset: 0,
+    },
+    {
+      engine: "system",
+      label: "veryfast",
+      preset: "veryfast",
+      params: "rc-lookahead=0",
+      crfOffset: 2,
+    },
+    {
+      engine: "system",
+      label: "ultrafast",
+      preset: "ultrafast",
+      params: "cabac=1:me=dia",
+      crfOffset: 0,
+    },
+  ];
 
 const CRF: Readonly<Record<Quality, number>> = { low: 28, standard: 23, high: 19 };
 

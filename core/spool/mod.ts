@@ -4,11 +4,12 @@
  * @module
  */
 export type { Backlog, ClipFilter, ClipState, Delivery, DeliveryState } from "./catalogue.ts";
+export type { NewClip, Spool, SpoolOptions } from "./contract.ts";
 export { type SpoolError, spoolErrorKind } from "./errors.ts";
 export type { SpoolErrorKind } from "./errors.ts";
 export type { ClipEnd, OpenClip } from "./open_clip.ts";
 export type { RecoveryReport } from "./recovery.ts";
 export type { SpoolSpace, WhenFull } from "./retention.ts";
 export { cameraSlug } from "./slug.ts";
-export { type NewClip, openSpool, type Spool, type SpoolOptions } from "./spool.ts";
+export { openSpool } from "./spool.ts";
 export type { Receipt, RecoverTornClip, Repair, SpooledClip, TornFile } from "./types.ts";

@@ -9,10 +9,10 @@
  *
  * @module
  */
-import type { Clock, Log } from "../types.ts";
 import type { Backlog, Catalogue, ClipFilter, ClipRow, ClipState, Delivery } from "./catalogue.ts";
+import type { NewClip, Spool, SpoolOptions } from "./contract.ts";
 import { asSpoolError, spoolError, spoolErrorKind } from "./errors.ts";
-import { diskFs, makeFolders, readText, type SpoolFile, type SpoolFs, writeText } from "./fs.ts";
+import { diskFs, makeFolders, readText, type SpoolFs, writeText } from "./fs.ts";
 import { clipKey, type Layout, layoutOf, parseKey } from "./layout.ts";
 import { lockSpool } from "./lock.ts";
 import { type OpenClip, OpenClipFile, type OpenClipHost } from "./open_clip.ts";
@@ -26,108 +26,11 @@ import {
   type RecoveryReport,
   removeClipFiles,
 } from "./recovery.ts";
-import { Room, type SpoolSpace, type WhenFull } from "./retention.ts";
+import { Room, type SpoolSpace } from "./retention.ts";
+import { readStream } from "./read_stream.ts";
 import { type ClipSidecar, formatSidecar, parseClipSidecar } from "./sidecar.ts";
 import { SyncRounds } from "./sync_rounds.ts";
-import type { Receipt, RecoverTornClip, SpooledClip } from "./types.ts";
-
-/** How a spool is opened. */
-export interface SpoolOptions {
-  /** Its folder; made if missing. */
-  readonly path: string;
-  readonly clock: Clock;
-  readonly log: Log;
-  /** The sinks that get every clip. */
-  readonly sinks: readonly string[];
-  /** Those among the sinks for which a local copy is not kept. Default none. */
-  readonly optionalSinks?: readonly string[];
-  /** Repairs an interrupted clip. */
-  readonly recover: RecoverTornClip;
-  /** At most so many bytes in clips. Default: no limit but the disk's. */
-  readonly limitBytes?: number;
-  /** Delivered clips stay for so long after they were finished, ms. Default 0. */
-  readonly keepMs?: number;
-  /** So much of the disk is left free. Default 5 % or 1 GiB, and less on a small disk. */
-  readonly reserveBytes?: number;
-  /** Default `stop`. */
-  readonly whenFull?: WhenFull;
-  /** For so long after a clip has gone it is known which sink has it, ms. Default 400 days. */
-  readonly historyMs?: number;
-  /** Default: the machine's file system. */
-  readonly fs?: SpoolFs;
-  /** Default: `catalogue.db` in the spool's folder. */
-  readonly openCatalogue?: () => Catalogue;
-}
-
-/** What a new clip is. */
-export interface NewClip {
-  /** The camera's name as its owner wrote it. */
-  readonly camera: string;
-  /** Made by `cameraSlug`. */
-  readonly slug: string;
-  /** When its first picture was taken. */
-  readonly start: Date;
-  /** A MIME type; it gives the file's extension. */
-  readonly contentType: string;
-}
-
-/** Clips that wait for delivery, kept safe. Errors are spool errors unless said otherwise. */
-export interface Spool extends AsyncDisposable {
-  /** What was put in order when it was opened. */
-  readonly recovery: RecoveryReport;
-  /** Grows with everything that may concern a delivery. */
-  readonly version: number;
-  /** Begins a clip. Its key is unique, also when the clock goes back. @throws kind `full` or `io` */
-  begin(clip: NewClip): Promise<OpenClip>;
-  /** The oldest clip that a sink lacks, is not put aside for it, and is not among `excluding`. */
-  next(
-    sink: string,
-    options?: { readonly excluding?: ReadonlySet<string> },
-  ): SpooledClip | undefined;
-  /** How much a sink lacks. */
-  backlog(sink: string): Backlog;
-  /**
-   * Notes that a sink has a clip. When this resolves the note survives a power cut, and not before
-   * that can the local copy go.
-   */
-  receipt(sink: string, key: string, receipt: Receipt): Promise<void>;
-  /** Puts a clip aside that a sink will never take. Its local copy stays. */
-  quarantine(sink: string, key: string, reason: string): Promise<void>;
-  /** Has a clip delivered to a sink again, be it stored there or put aside. It must be here. */
-  redeliver(sink: string, key: string): Promise<void>;
-  /** Notes that retention removed a clip from a sink. */
-  removed(sink: string, key: string): Promise<void>;
-  /** Clips that a sink stored before a moment and holds still, oldest first; pinned ones never. */
-  storedBefore(sink: string, before: Date, limit?: number): readonly SpooledClip[];
-  /** How every sink stands to a clip. */
-  deliveries(key: string): readonly Delivery[];
-  /** Clips, oldest first unless told otherwise. */
-  list(filter?: ClipFilter): readonly SpooledClip[];
-  /** One clip, whatever its state. */
-  get(key: string): SpooledClip | undefined;
-  /** Keeps a clip from retention, on the spool and in the sinks. */
-  pin(key: string): Promise<void>;
-  /** Takes the pin off. */
-  unpin(key: string): Promise<void>;
-  /** A new sink gets the clips that are here; one that was there before, those it lacks. */
-  addSink(sink: string): void;
-  /** Clips are no longer kept for it. */
-  removeSink(sink: string): void;
-  /** Reads a clip again and compares length and hash with what they were. */
-  verify(key: string): Promise<"ok" | "missing" | "damaged">;
-  /**
-   * Resolves when {@linkcode version} is no longer `since` (default: what it is now), at once if
-   * it is not; resolves too when `signal` is aborted.
-   */
-  changed(options: { readonly signal: AbortSignal; readonly since?: number }): Promise<void>;
-  /**
-   * Applies retention, and tries again what the disk refused. The spool does so by itself every
-   * minute, and after each receipt when clips are not kept; who waits for the result calls it.
-   */
-  sweep(): Promise<void>;
-  /** How full it is. */
-  space(): Promise<SpoolSpace>;
-}
+import type { Receipt, SpooledClip } from "./types.ts";
 
 /** Retention runs at least this often, ms. */
 const SWEEP_MS = 60_000;
@@ -135,8 +38,6 @@ const HISTORY_MS = 400 * 86_400_000;
 /** A clock that shows less than this was never set. */
 const PLAUSIBLE_FROM_MS = Date.UTC(2020, 0, 1);
 const STAGING_BYTES = 512 * 1024;
-/** How much of a clip is read at once when it is streamed. */
-const READ_BYTES = 256 * 1024;
 
 /**
  * Opens the spool in a folder: takes its lock and puts it in order.
@@ -634,36 +535,4 @@ class DiskSpool implements Spool {
       open: (fromByte = 0) => readStream(fs, path, fromByte),
     };
   }
-}
-
-/** A file's bytes from a place on. It is opened when the first of them is asked for. */
-function readStream(
-  fs: SpoolFs,
-  path: string,
-  fromByte: number,
-): ReadableStream<Uint8Array<ArrayBuffer>> {
-  let file: SpoolFile | undefined;
-  let atByte = fromByte;
-  return new ReadableStream({
-    async pull(controller) {
-      try {
-        file ??= await fs.open(path, "read");
-        const bytes = new Uint8Array(READ_BYTES); // its own each time: the reader keeps it
-        const read = await file.read(bytes, atByte);
-        if (read === 0) {
-          file.close();
-          controller.close();
-        } else {
-          atByte += read;
-          controller.enqueue(read < bytes.length ? bytes.subarray(0, read) : bytes);
-        }
-      } catch (error) {
-        file?.close();
-        throw asSpoolError(error, `read the clip ${path}`);
-      }
-    },
-    cancel() {
-      file?.close();
-    },
-  }, { highWaterMark: 0 });
 }

@@ -1,0 +1,332 @@
+/**
+ * The system engine: an ffmpeg that is installed on the machine, found on the PATH or given by
+ * `encoder.path`. Each camera has one long-lived child; JPEGs go in and coded pictures come out
+ * through pipes, one for one, with no frame files. A child that dies costs its GOP and the next GOP
+ * starts a new one. No child outlives its lane, and should this process be killed, the child sees the
+ * end of its input and stops.
+ *
+ * @module
+ */
+import { type ChildProcessWithoutNullStreams, execFile, spawn } from "node:child_process";
+import process from "node:process";
+import type { Engine, Gop, GopOptions, GopResult, Lane } from "./engine.ts";
+import { FlvReader } from "./flv.ts";
+import { matroskaHeader, matroskaPicture } from "./matroska.ts";
+import { ffmpegArguments, PICTURE_MS, pictureOfTime, timeOfPicture } from "./x264.ts";
+
+/** What the system engine is made with. */
+export interface SystemEngineOptions {
+  /** A path, or a name to look for on the PATH. Default: `ffmpeg`. */
+  readonly path?: string;
+  /** Monotonic time, ms. */
+  monotonic(): number;
+}
+
+/** Picture times must stay far below FLV's 32-bit ms; a new child after this many. */
+const PICTURES_PER_CHILD = 2_000_000;
+
+const INSTALL_HINT =
+  "install ffmpeg (Debian/Ubuntu: apt install ffmpeg, macOS: brew install ffmpeg, Windows: winget " +
+  "install ffmpeg) or set encoder.path to where it is";
+
+/**
+ * Looks at the installed ffmpeg.
+ *
+ * @throws Error that says what is missing and how to get it
+ */
+export async function openSystemEngine(options: SystemEngineOptions): Promise<Engine> {
+  const path = options.path ?? "ffmpeg";
+  const version = /^ffmpeg version (\S+)/.exec(await ask(path, ["-hide_banner", "-version"]))?.[1];
+  if (version === undefined) {
+    throw new Error(
+      `encoder.path: ${path} is not ffmpeg: expected its answer to -version to begin ` +
+        `with "ffmpeg version"; ${INSTALL_HINT}`,
+    );
+  }
+  const encoders = await ask(path, ["-hide_banner", "-encoders"]);
+  if (!/\blibx264\b/.test(encoders)) {
+    throw new Error(
+      `${path} (version ${version}) was built without libx264, which is needed to encode; ` +
+        "install a full build of ffmpeg",
+    );
+  }
+  const passthrough = passthroughOption(version);
+  const lanes = new Set<SystemLane>();
+  return {
+    name: "system",
+    description: `${path} ${version}`,
+    openLane() {
+      const lane = new SystemLane(path, passthrough, options.monotonic, () => lanes.delete(lane));
+      lanes.add(lane);
+      return lane;
+    },
+    async [Symbol.asyncDispose]() {
+      await Promise.all([...lanes].map((lane) => lane[Symbol.asyncDispose]()));
+    },
+  };
+}
+
+/** `-vsync` was renamed in ffmpeg 5.1. Builds from git have no number and are taken as new. */
+export function passthroughOption(version: string): readonly string[] {
+  const [, major, minor] = /^n?(\d+)\.(\d+)/.exec(version) ?? [];
+  const old = major !== undefined &&
+    (Number(major) < 5 || (Number(major) === 5 && Number(minor) < 1));
+  return old ? ["-vsync", "passthrough"] : ["-fps_mode", "passthrough"];
+}
+
+function ask(path: string, args: readonly string[]): Promise<string> {
+  return new Promise((resolve, reject) => {
+    execFile(path, args, { timeout: 15_000, maxBuffer: 4e6 }, (error, stdout) => {
+      if (!error) return resolve(stdout);
+      const missing = error.code === "ENOENT";
+      const reason = missing ? "it was not found" : error.message.trim().split("\n")[0];
+      reject(new Error(`cannot run ${path}: ${reason}; ${INSTALL_HINT}`, { cause: error }));
+    });
+  });
+}
+
+/** One camera's ffmpeg, replaced when it died, and when size or settings change. */
+class SystemLane implements Lane {
+  readonly #path: string;
+  readonly #passthrough: readonly string[];
+  readonly #monotonic: () => number;
+  readonly #onClosed: () => void;
+  readonly #children = new Set<Child>();
+  #current: Child | undefined;
+
+  constructor(
+    path: string,
+    passthrough: readonly string[],
+    monotonic: () => number,
+    onClosed: () => void,
+  ) {
+    this.#path = path;
+    this.#passthrough = passthrough;
+    this.#monotonic = monotonic;
+    this.#onClosed = onClosed;
+  }
+
+  openGop(options: GopOptions): Gop {
+    const args = ffmpegArguments({
+      ...options,
+      input: "pipe:0",
+      output: "pipe:1",
+      passthrough: this.#passthrough,
+    });
+    let child = this.#current;
+    if (!child?.fits(args)) {
+      child?.endInput();
+      child = this.#spawn(args, options);
+      this.#current = child;
+    }
+    return child.openGop(options);
+  }
+
+  flush(): void {
+    this.#current?.endInput();
+    this.#current = undefined;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#current = undefined;
+    await Promise.all([...this.#children].map((child) => child.kill()));
+    this.#onClosed();
+  }
+
+  #spawn(args: readonly string[], size: { widthPx: number; heightPx: number }): Child {
+    const child = new Child(this.#path, args, size, this.#monotonic);
+    this.#children.add(child);
+    child.closed.then(() => this.#children.delete(child));
+    return child;
+  }
+}
+
+/** A running ffmpeg, and the GOPs that are in it, oldest first. */
+class Child {
+  readonly closed: Promise<void>;
+  readonly #process: ChildProcessWithoutNullStreams;
+  readonly #args: readonly string[];
+  readonly #monotonic: () => number;
+  readonly #reader = new FlvReader();
+  readonly #gops: SystemGop[] = [];
+  #config: Uint8Array<ArrayBuffer> | undefined;
+  #pictures = 0;
+  #inside = 0;
+  #busySinceMs = 0;
+  #busyMs = 0;
+  #inputEnded = false;
+  #dead = false;
+  #said = "";
+
+  constructor(
+    path: string,
+    args: readonly string[],
+    size: { readonly widthPx: number; readonly heightPx: number },
+    monotonic: () => number,
+  ) {
+    this.#args = args;
+    this.#monotonic = monotonic;
+    // A group of its own: Ctrl-C in the terminal must not stop it before its last picture is out.
+    this.#process = spawn(path, args, {
+      detached: process.platform !== "win32",
+      windowsHide: true,
+    });
+    this.#process.stdin.on("error", () => {}); // it died: `close` tells
+    this.#process.stderr.on("data", (text) => this.#said = (this.#said + text).slice(-2000));
+    this.#process.stdout.on("data", (bytes: Uint8Array) => this.#read(bytes));
+    this.closed = new Promise((resolve) => {
+      this.#process.on("error", (error) => {
+        this.#die(new Error(`cannot run ffmpeg: ${error.message}`, { cause: error }));
+        if (this.#process.pid === undefined) resolve(); // never ran: no `close` follows
+      });
+      this.#process.on("close", (code, signal) => {
+        this.#end(code, signal);
+        resolve();
+      });
+    });
+    this.#process.stdin.write(matroskaHeader({ ...size, pictureMs: PICTURE_MS }));
+  }
+
+  /** Whether a GOP with these arguments may follow in this child. */
+  fits(args: readonly string[]): boolean {
+    return !this.#dead && !this.#inputEnded && this.#pictures < PICTURES_PER_CHILD &&
+      args.length === this.#args.length && args.every((arg, i) => arg === this.#args[i]);
+  }
+
+  openGop(options: GopOptions): Gop {
+    const gop = new SystemGop(options, this, this.#pictures);
+    if (this.#dead) gop.fail(new Error("ffmpeg has ended"));
+    else this.#gops.push(gop);
+    return gop;
+  }
+
+  write(jpeg: Uint8Array, isKey: boolean): Promise<void> {
+    if (this.#dead || this.#inputEnded) return Promise.resolve();
+    const picture = matroskaPicture(timeOfPicture(this.#pictures++, isKey), jpeg);
+    if (this.#inside++ === 0) this.#busySinceMs = this.#monotonic();
+    // The callback comes when the pipe has taken it all, or when it broke.
+    return new Promise((resolve) => this.#process.stdin.write(picture, () => resolve()));
+  }
+
+  /** Time spent with pictures inside since last asked, ms. */
+  takeBusyMs(): number {
+    const nowMs = this.#monotonic();
+    if (this.#inside > 0) this.#busyMs += nowMs - this.#busySinceMs;
+    this.#busySinceMs = nowMs;
+    const busyMs = this.#busyMs;
+    this.#busyMs = 0;
+    return busyMs;
+  }
+
+  forget(gop: SystemGop): void {
+    const position = this.#gops.indexOf(gop);
+    if (position >= 0) this.#gops.splice(position, 1);
+  }
+
+  endInput(): void {
+    if (this.#inputEnded) return;
+    this.#inputEnded = true;
+    this.#process.stdin.end();
+  }
+
+  async kill(): Promise<void> {
+    this.#inputEnded = true;
+    this.#process.stdin.destroy();
+    this.#process.kill("SIGKILL");
+    await this.closed;
+  }
+
+  #read(bytes: Uint8Array): void {
+    try {
+      for (const packet of this.#reader.push(bytes)) {
+        if (packet.kind === "config") this.#config = packet.config;
+        else this.#coded(pictureOfTime(packet.timeMs), packet.isKey, packet.data);
+      }
+    } catch (error) {
+      this.#die(error instanceof Error ? error : new Error(String(error)));
+      this.#process.kill("SIGKILL");
+    }
+  }
+
+  #coded(index: number, isKey: boolean, data: Uint8Array<ArrayBuffer>): void {
+    if (!this.#config) throw new Error("ffmpeg gave a picture before its configuration");
+    this.#inside = this.#pictures - 1 - index;
+    if (this.#inside === 0) this.#busyMs += this.#monotonic() - this.#busySinceMs;
+    // A GOP whose last picture was lost ends when the next GOP's first one comes.
+    while (this.#gops[0]?.isBefore(index)) this.#gops[0].finish();
+    this.#gops[0]?.coded(index, { isKey, data, config: this.#config });
+  }
+
+  #end(code: number | null, signal: string | null): void {
+    if (this.#inputEnded && code === 0) {
+      while (this.#gops[0]) this.#gops[0].finish();
+    }
+    const how = signal ? `was ended by ${signal}` : `ended with code ${code}`;
+    const said = this.#said.trim().split("\n").slice(-3).join("; ");
+    this.#die(new Error(`ffmpeg ${how}${said ? `: ${said}` : ""}`));
+  }
+
+  #die(error: Error): void {
+    this.#dead = true;
+    while (this.#gops[0]) this.#gops[0].fail(error);
+  }
+}
+
+class SystemGop implements Gop {
+  readonly finished: Promise<GopResult>;
+  readonly #options: GopOptions;
+  readonly #child: Child;
+  readonly #first: number;
+  #pushed = 0;
+  #lastCoded = -1;
+  #ended = false;
+  #resolve: (result: GopResult) => void = () => {};
+  #reject: (error: Error) => void = () => {};
+
+  constructor(options: GopOptions, child: Child, first: number) {
+    this.#options = options;
+    this.#child = child;
+    this.#first = first;
+    this.finished = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+    this.finished.catch(() => {}); // whoever waits for it sees it
+  }
+
+  push(jpeg: Uint8Array): Promise<void> {
+    return this.#child.write(jpeg, this.#pushed++ === 0);
+  }
+
+  end(): void {
+    this.#ended = true;
+    this.#finishIfWhole();
+  }
+
+  isBefore(index: number): boolean {
+    return this.#ended && index >= this.#first + this.#pushed;
+  }
+
+  coded(
+    index: number,
+    picture: Omit<Parameters<GopOptions["onCoded"]>[0], "index">,
+  ): void {
+    this.#lastCoded = index - this.#first;
+    this.#options.onCoded({ ...picture, index: this.#lastCoded });
+    this.#finishIfWhole();
+  }
+
+  finish(): void {
+    this.#child.forget(this);
+    this.#resolve({ busyMs: this.#child.takeBusyMs() });
+  }
+
+  fail(error: Error): void {
+    this.#child.forget(this);
+    this.#reject(error);
+  }
+
+  #finishIfWhole(): void {
+    if (this.#ended && this.#lastCoded === this.#pushed - 1) this.finish();
+  }
+}
