@@ -32,3 +32,4 @@ export {
   type SnapshotCounts,
   startSnapshotCamera,
 } from "./snapshot_camera.ts";
+export { type Azurite, type AzuriteOptions, isAzuriteCached, startAzurite } from "./azurite.ts";
