@@ -10,7 +10,8 @@
  */
 import { MediaError } from "./media_error.ts";
 
-const MAX_U32 = 2 ** 32 - 1;
+/** The field has 32 bits, but ffmpeg and mp4box.js take its highest for a sign. */
+export const MAX_DURATION_TICKS: number = 2 ** 31 - 1;
 
 /** An append-only list of 32-bit numbers. */
 export class NumberList {
@@ -125,6 +126,11 @@ export class TrackIndex {
 
   /** Begins a run of samples that lie one behind the other at `offset`, with the newest description. */
   beginChunk(offset: number): void {
+    if (this.#chunks > 0 && this.#chunkSamples === 0) {
+      // A chunk was begun here and a new description came before its first sample.
+      this.#chunkEntry = this.entries.length;
+      return;
+    }
     this.#endChunk();
     this.chunkOffsets.push(Math.floor(offset / 2 ** 32));
     this.chunkOffsets.push(offset % 2 ** 32);
@@ -165,10 +171,10 @@ export class TrackIndex {
   }
 }
 
-/** Ticks between two decode times. @throws MediaError if 32 bits cannot hold them */
+/** Ticks between two decode times. @throws MediaError if a sample cannot last so long */
 export function sampleDuration(fromTicks: number, toTicks: number): number {
   const duration = toTicks - fromTicks;
-  if (duration < 0 || duration > MAX_U32) {
+  if (duration < 0 || duration > MAX_DURATION_TICKS) {
     throw new MediaError(
       duration < 0
         ? `decode times go back by ${-duration} ticks: access units must come in decode order`

@@ -282,7 +282,9 @@ async function readFragment(
     for (const traf of parseBoxes(moof.body).filter(({ type }) => type === "traf")) {
       const run = parseRun(traf, { moofOffset: at - moof.whole.length, tracks, descriptions });
       // The writer puts the runs one behind the other: anything else is not its work, or damaged.
-      if (run.dataOffset !== dataOffset) return undefined;
+      if (
+        run.dataOffset !== dataOffset || runs.some(({ trackId }) => trackId === run.trackId)
+      ) return undefined;
       for (const size of run.sizes) dataOffset += size;
       runs.push(run);
     }
@@ -376,21 +378,27 @@ function parseRun(
   return { ...run, lastDurationTicks: duration };
 }
 
-/** Whether the lengths of the NAL units add up: zeros from an unwritten block do not. */
+/**
+ * Whether the fragment's data is there and not the zeros of an unwritten block: the lengths of the NAL
+ * units add up, and no sound frame begins with sixteen zeros.
+ */
 async function isWritten(file: RandomAccess, fragment: Fragment): Promise<boolean> {
   for (const run of fragment.runs) {
-    let sampleStart = run.dataOffset;
-    if (!run.nals) continue;
+    let at = run.dataOffset;
     for (const size of run.sizes) {
-      const end = sampleStart + size;
-      for (let at = sampleStart; at < end;) {
+      const end = at + size;
+      if (!run.nals) {
+        const start = await file.read(at, Math.min(size, 16));
+        if (start.length === 16 && start.every((byte) => byte === 0)) return false;
+        at = end;
+      }
+      while (at < end) {
         const prefix = await file.read(at, 4);
         if (prefix.length < 4) return false;
         const length = new DataView(prefix.buffer, prefix.byteOffset, 4).getUint32(0);
         if (length === 0 || at + 4 + length > end) return false;
         at += 4 + length;
       }
-      sampleStart = end;
     }
   }
   return true;

@@ -31,7 +31,7 @@ import { AAC_FRAME_SAMPLES, parseAudioSpecificConfig } from "./aac.ts";
 import { joinLengthPrefixed } from "./annexb.ts";
 import { MediaError } from "./media_error.ts";
 import { box, bytes, fourcc, fullBox, u32, u64 } from "./mp4_boxes.ts";
-import { sampleDuration, TrackIndex } from "./mp4_index.ts";
+import { MAX_DURATION_TICKS, sampleDuration, TrackIndex } from "./mp4_index.ts";
 import {
   DELTA_SAMPLE_FLAGS,
   finishedMovieBox,
@@ -67,7 +67,11 @@ export interface Mp4WriterOptions {
 
 /** Per track: the decode time of the unit that follows the last one given, µs of session time. */
 export interface NextUnits {
-  /** Where it is known; else the last duration stands in for the missing one. */
+  /**
+   * Where it is not given, a sound frame's own length or the last picture's duration stands in. In the
+   * finished clip only the very last unit depends on it; in the fragments some players add durations
+   * up instead of reading each fragment's time, and would be off until the clip is finished.
+   */
   readonly nextDtsUs?: ReadonlyMap<number, number>;
 }
 
@@ -262,7 +266,9 @@ class Writer implements Mp4Writer {
       if (next !== undefined && track.shiftUs !== undefined && this.#originUs !== undefined) {
         const nextTicks = toTicks(next - this.#originUs + track.shiftUs, index.head.timescale);
         const durationTicks = nextTicks - index.lastTicks;
-        if (durationTicks > 0 && durationTicks < 2 ** 32) track.lastDurationTicks = durationTicks;
+        if (durationTicks > 0 && durationTicks <= MAX_DURATION_TICKS) {
+          track.lastDurationTicks = durationTicks;
+        }
       }
       index.finish(track.lastDurationTicks);
       return { index, lastDurationTicks: track.lastDurationTicks };
