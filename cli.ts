@@ -6,7 +6,7 @@
  * @module
  */
 import process from "node:process";
-import type { Invocation } from "./commands/arguments.ts";
+import type { Invocation, SimulateArguments } from "./commands/arguments.ts";
 import type { CommandContext } from "./commands/context.ts";
 import { parseArguments } from "./commands/parse.ts";
 import { systemTerminal, type Terminal } from "./commands/terminal.ts";
@@ -62,10 +62,23 @@ async function run(invocation: Invocation, context: CommandContext): Promise<Exi
     case "config import":
       return (await import("./commands/config.ts")).config(invocation, context);
     case "simulate nest":
-    case "simulate camera": {
-      return (await import("./commands/simulate_arguments.ts")).simulate(invocation, context);
-    }
+    case "simulate camera":
+      return await simulate(invocation, context);
   }
+}
+
+/** Serves made-up cameras until the first signal. */
+async function simulate(
+  invocation: SimulateArguments,
+  { stop, clock, terminal }: CommandContext,
+): Promise<ExitCode> {
+  const { simulateCamera, simulateNest } = await import("./commands/simulate.ts");
+  const { getLog } = await import("./core/log.ts");
+  const { width: widthPx, ...rest } = invocation;
+  const options = { widthPx, signal: stop, clock, log: getLog("simulate"), print: terminal.out };
+  if (rest.command === "simulate nest") await simulateNest({ ...rest, ...options });
+  else await simulateCamera({ ...rest, ...options });
+  return EXIT.ok;
 }
 
 /**
@@ -76,10 +89,11 @@ async function prepareLog(invocation: Invocation, context: CommandContext): Prom
   const { terminal, debug } = context;
   const { setUpLog } = await import("./core/log.ts");
   const recording = invocation.command === "capture";
+  const isLong = recording || invocation.command.startsWith("simulate");
   const asJson = recording && (invocation.json || !terminal.isTerminal);
   await setUpLog({
     format: asJson ? "json" : "text",
-    level: debug ? "debug" : invocation.logLevel ?? (recording ? "info" : "warn"),
+    level: debug ? "debug" : invocation.logLevel ?? (isLong ? "info" : "warn"),
     color: !asJson && terminal.color,
     write: asJson ? terminal.out : terminal.err,
   });

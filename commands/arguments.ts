@@ -117,12 +117,14 @@ export type SimulateArguments =
       readonly cameras: number;
       readonly port: number;
       readonly width?: number;
+      readonly fps?: number;
     }
     | {
       readonly command: "simulate camera";
       readonly name: string;
       readonly port: number;
       readonly width?: number;
+      readonly fps?: number;
       readonly auth: "none" | "basic" | "digest";
     }
   );
@@ -484,6 +486,10 @@ const width = optional(
   }),
 );
 
+const fps = optional(
+  option("--fps", fpsValue(), { description: message`How often the picture changes, a second.` }),
+);
+
 const simulateNest = command(
   "nest",
   merge(
@@ -497,10 +503,16 @@ const simulateNest = command(
       ),
       port,
       width,
+      fps,
     }),
     common,
   ),
-  { brief: message`Serve a Nest cloud with made-up cameras.` },
+  {
+    brief: message`Serve a Nest cloud with made-up cameras, and print a configuration for it.`,
+    footer: examples(
+      ["camsink simulate nest > camsink.jsonc", "and in another window: camsink capture"],
+    ),
+  },
 );
 
 const simulateCamera = command(
@@ -522,10 +534,11 @@ const simulateCamera = command(
       ),
       port,
       width,
+      fps,
     }),
     common,
   ),
-  { brief: message`Serve one camera with a picture URL.` },
+  { brief: message`Serve one camera with a picture URL, and print a configuration for it.` },
 );
 
 const simulate = command("simulate", or(simulateNest, simulateCamera), {

@@ -5,12 +5,24 @@
  * @module
  */
 import { EXIT, type ExitCode, exitCodeOf } from "../core/exit_codes.ts";
+import type { DiscoveredCamera } from "../core/types.ts";
 import type { CamerasArguments } from "./arguments.ts";
 import type { CommandContext } from "./context.ts";
-import { failureText } from "./probes.ts";
+import { failureText, probeCamera } from "./probes.ts";
 import { loadUserConfig, openAccount } from "./rooms.ts";
 import { styles } from "./terminal.ts";
 import { layOutTable, plainText } from "./text_layout.ts";
+
+/** The size that its account does not tell is that of a picture, where the camera gives one. */
+async function pictureSize(
+  camera: DiscoveredCamera,
+  { clock, stop }: CommandContext,
+): Promise<{ widthPx?: number; heightPx?: number }> {
+  if (camera.widthPx !== undefined || camera.state !== "online") return {};
+  const { source } = camera;
+  const { picture } = await probeCamera(camera.name, { source, signal: stop, clock });
+  return picture === undefined ? {} : { widthPx: picture.widthPx, heightPx: picture.heightPx };
+}
 
 interface ListedCamera {
   /** The account's name in the configuration; none for a single camera. */
@@ -36,14 +48,14 @@ export async function cameras(args: CamerasArguments, context: CommandContext): 
         try {
           await using opened = openAccount(name, { config: account, context });
           const wanted = account.cameras;
-          return (await opened.cameras({ signal: context.stop })).map((
-            { source: _, ...camera },
-          ) => ({
+          const found = await opened.cameras({ signal: context.stop });
+          return await Promise.all(found.map(async ({ source, ...camera }) => ({
             account: name,
             ...camera,
+            ...(await pictureSize({ source, ...camera }, context)),
             recorded: wanted === "all" || wanted.includes(camera.id) ||
               wanted.includes(camera.name),
-          }));
+          })));
         } catch (error) {
           failures.push(error);
           const style = styles(terminal.color);

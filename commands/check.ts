@@ -5,7 +5,7 @@
  * @module
  */
 import { ConfigError, type LoadedConfig } from "../core/config/load.ts";
-import { EXIT, type ExitCode } from "../core/exit_codes.ts";
+import { EXIT, type ExitCode, exitCodeOf } from "../core/exit_codes.ts";
 import type { CheckArguments } from "./arguments.ts";
 import type { CommandContext } from "./context.ts";
 import { probeEncoder } from "./probe_encoder.ts";
@@ -64,13 +64,16 @@ async function findAll(
   try {
     loaded = await loadUserConfig(explicit);
   } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    for (const { text } of error.problems) {
+    if (exitCodeOf(error) !== EXIT.config) throw error;
+    const details = error instanceof ConfigError
+      ? error.problems.map(({ text }) => text)
+      : [failureText(error)];
+    for (const detail of details) {
       report({
         what: "config",
         name: explicit ?? "camsink.jsonc",
         ok: false,
-        detail: text,
+        detail,
         exitCode: EXIT.config,
       });
     }
@@ -142,9 +145,22 @@ async function findAll(
     ),
   ]);
   // After the others: it takes all of the processor.
-  report(await probeEncoder(config, context));
+  const loads = findings.flatMap(({ what, name, picture }) => {
+    if (what !== "camera" || picture?.codec !== "jpeg") return [];
+    const [accountName] = accounts.find(([account]) => name.startsWith(`${account}/`)) ?? [];
+    const options = accountName === undefined
+      ? cameras.find((camera) => camera.name === name)?.options
+      : config.accounts[accountName]?.options;
+    return [{ ...picture, fps: fpsOf(options) }];
+  });
+  if (loads.length > 0) report(await probeEncoder(config.encoder, { context, loads }));
   report(await probeDisk(config.spool.path, { neededBytes: NEEDED_BYTES }));
   return findings;
+}
+
+function fpsOf(options: unknown): number {
+  const fps: unknown = Object.getOwnPropertyDescriptor(options ?? {}, "fps")?.value;
+  return typeof fps === "number" ? fps : 1;
 }
 
 function missingCameras(

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { redact } from "../core/log.ts";
+import { redact } from "../core/redact.ts";
 import { styles } from "./terminal.ts";
 
 /** Renders an error that ends the program, for stderr. */
@@ -22,7 +22,7 @@ export function describeError(
   ) {
     // Most messages quote their cause already.
     const text = messageOf(cause);
-    if (told.includes(text)) continue;
+    if (told.includes(text) || text.includes(messageOf(error))) continue;
     lines.push(style.dim(`  because: ${text}`));
     told += text;
   }

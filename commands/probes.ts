@@ -20,6 +20,7 @@ import {
   type Source,
   type SourceErrorKind,
   sourceErrorKind,
+  type VideoCodec,
 } from "../core/types.ts";
 
 /** What one trial found. */
@@ -31,6 +32,13 @@ export interface Finding {
   readonly detail: string;
   /** How to mend it. */
   readonly fix?: string;
+  /** A camera's picture, as it came. */
+  readonly picture?: {
+    readonly codec: VideoCodec;
+    readonly widthPx: number;
+    readonly heightPx: number;
+    readonly bytes: number;
+  };
   /** What the program exits with because of it. */
   readonly exitCode?: ExitCode;
 }
@@ -88,7 +96,9 @@ function sourceFailure(
     name,
     ok: false,
     detail: failureText(error),
-    fix: SOURCE_FIXES[sourceErrorKind(error)],
+    fix: what === "account" && sourceErrorKind(error) === "offline"
+      ? "see that this machine is online, and try again"
+      : SOURCE_FIXES[sourceErrorKind(error)],
     exitCode: exitCode === EXIT.failure ? EXIT.unavailable : exitCode,
   };
 }
@@ -147,8 +157,9 @@ export async function probeCamera(
       name,
       ok: true,
       detail: `${widthPx}x${heightPx} ${codec}, ${formatBytes(seen.bytes)} in ${
-        ((clock.monotonic() - startMs) / 1000).toFixed(1)
-      } s`,
+        Math.round(clock.monotonic() - startMs)
+      } ms`,
+      picture: { codec, widthPx, heightPx, bytes: seen.bytes },
     };
   } catch (error) {
     return sourceFailure("camera", { name, error });

@@ -11,10 +11,11 @@ import type {
   LoadedConfig,
   SinkConfig,
 } from "../core/config/load.ts";
-import { ConfigError, findConfig, loadConfig } from "../core/config/load.ts";
+import { findConfig, loadConfig } from "../core/config/load.ts";
+import { EXIT, withExitCode } from "../core/exit_codes.ts";
 import { getLog } from "../core/log.ts";
-import { accountTypes, cameraTypes } from "../core/sources/mod.ts";
-import type { Account, Sink, SinkPlugin, Source } from "../core/types.ts";
+import { accountTypes, cameraTypes, type SourceContext } from "../core/sources/mod.ts";
+import type { Account, Sink, SinkContext, Source } from "../core/types.ts";
 import { builtinSinks } from "../sinks/mod.ts";
 import type { CommandContext } from "./context.ts";
 
@@ -28,20 +29,32 @@ export const configTables: ConfigTables = {
 /**
  * Finds and reads the user's configuration; its warnings go to the log.
  *
- * @throws {ConfigError} also where there is none
+ * @throws an error with exit code 78 where there is none or it is wrong
  */
 export async function loadUserConfig(explicit: string | undefined): Promise<LoadedConfig> {
   const path = await findConfig({ explicit });
   if (path === undefined) {
-    throw new ConfigError("camsink.jsonc", [{
-      path: [],
-      text: "there is no such file here nor in the user's configuration folder; " +
-        "make one with: camsink init",
-    }]);
+    throw withExitCode(
+      new Error(
+        "there is no camsink.jsonc here nor in the user's configuration folder; " +
+          "make one with: camsink init",
+      ),
+      EXIT.config,
+    );
   }
   const loaded = await loadConfig(path, { tables: configTables });
   for (const warning of loaded.warnings) getLog("config").warn(warning);
   return loaded;
+}
+
+/** How a kind of account or camera is opened; its options were validated with its own schema. */
+interface Opens<Opened> {
+  open(options: never, context: SourceContext): Opened;
+}
+
+/** How a kind of sink is opened. */
+interface OpensSink {
+  open(context: SinkContext<never>): Sink | Promise<Sink>;
 }
 
 /** A table's entry by its name. The configuration was validated: an unknown name is a mistake here. */
@@ -60,10 +73,11 @@ export function openAccount(
   name: string,
   { config, context }: { readonly config: AccountConfig; readonly context: Surroundings },
 ): Account {
-  return lookUp(accountTypes, config.type, "account").open(config.options, {
+  const type = lookUp<Opens<Account>>(accountTypes, config.type, "account");
+  return type.open(config.options as never, {
     clock: context.clock,
     random: context.random,
-    log: getLog("account", name),
+    log: getLog(name),
   });
 }
 
@@ -71,10 +85,11 @@ export function openAccount(
 export function openCamera(
   { config, context }: { readonly config: CameraConfig; readonly context: Surroundings },
 ): Source {
-  return lookUp(cameraTypes, config.type, "camera").open(config.options, {
+  const type = lookUp<Opens<Source>>(cameraTypes, config.type, "camera");
+  return type.open(config.options as never, {
     clock: context.clock,
     random: context.random,
-    log: getLog("camera", config.name),
+    log: getLog(config.name),
   });
 }
 
@@ -83,8 +98,6 @@ export async function openSink(
   name: string,
   { config }: { readonly config: SinkConfig },
 ): Promise<Sink> {
-  const plugin: SinkPlugin<never> = lookUp<SinkPlugin<never>>(builtinSinks, config.type, "sink");
-  // The configuration was validated with this very plugin's schema.
-  const options = config.options as never;
-  return await plugin.open({ name, config: options, log: getLog("sink", name), fetch });
+  const plugin = lookUp<OpensSink>(builtinSinks, config.type, "sink");
+  return await plugin.open({ name, config: config.options as never, log: getLog(name), fetch });
 }

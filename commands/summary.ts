@@ -103,10 +103,10 @@ export function summarize(board: Board, { endedAtMs }: { readonly endedAtMs: num
   };
 }
 
-/** The summary for a person, as lines of at most `columns` places where a table can be so narrow. */
+/** The summary for a person; the table of cameras fits into `columns` where that is said. */
 export function renderSummary(
   summary: Summary,
-  { columns, color }: { readonly columns: number; readonly color: boolean },
+  { columns = Infinity, color }: { readonly columns?: number; readonly color: boolean },
 ): string[] {
   const style = styles(color);
   const { total } = summary;
