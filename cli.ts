@@ -119,7 +119,27 @@ function listenForSignals(terminal: Terminal): { stop: AbortSignal; hardStop: Ab
   return { stop: stop.signal, hardStop: hardStop.signal };
 }
 
+/**
+ * An error that nobody waited for, such as one in a library's own background work, is told and goes
+ * no further: one camera's or one sink's mishap must not end the recording of all others.
+ */
+function surviveStrayErrors(): void {
+  const tell = async (error: unknown) => {
+    const { getLog } = await import("./core/log.ts");
+    getLog("camsink").error("an unexpected error in the background", { event: "stray", error });
+  };
+  globalThis.addEventListener("unhandledrejection", (event) => {
+    event.preventDefault();
+    void tell(event.reason);
+  });
+  globalThis.addEventListener("error", (event) => {
+    event.preventDefault();
+    void tell(event.error);
+  });
+}
+
 if (import.meta.main) {
+  surviveStrayErrors();
   // Exits by hand: a worker or a socket that was left open must not keep the process alive.
   Deno.exit(await main(Deno.args));
 }
