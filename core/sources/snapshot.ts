@@ -9,8 +9,7 @@
  */
 import * as v from "valibot";
 import { duration, filePath, httpUrl, secret } from "../config/values.ts";
-import { type SourceError, sourceError } from "../types.ts";
-import type { Source } from "../types.ts";
+import { type Source, type SourceError, sourceError } from "../types.ts";
 import type { SourceContext } from "./context.ts";
 import { describeUrl, mayHaveCredentials, redirectTarget } from "./hosts.ts";
 import { type Http, type HttpResponse, openHttp, passingError, retryAfterMs } from "./http.ts";
@@ -209,8 +208,10 @@ function createCamera(
         authenticator?.accepted();
         return response;
       }
-      const verdict = authenticator?.challenged(response.headers.get("www-authenticate"));
-      if (verdict === "answer" && trusted && logins < MAX_LOGINS) continue;
+      const verdict = trusted
+        ? authenticator?.challenged(response.headers.get("www-authenticate"))
+        : undefined;
+      if (verdict === "answer" && logins < MAX_LOGINS) continue;
       throw loginError(verdict, trusted, response, what);
     }
   };
@@ -251,17 +252,17 @@ function loginError(
   response: HttpResponse,
   what: string,
 ): SourceError {
-  if (verdict === undefined) {
-    return sourceError(
-      "auth",
-      `${what}: the camera asks for a login (401): give "username" and "password"`,
-    );
-  }
   if (!trusted) {
     return sourceError(
       "auth",
       `${what}: it redirects to ${response.url.host}, which asks for a login (401); a login is ` +
         `never sent to another host: give the final address itself in "url"`,
+    );
+  }
+  if (verdict === undefined) {
+    return sourceError(
+      "auth",
+      `${what}: the camera asks for a login (401): give "username" and "password"`,
     );
   }
   if (verdict === "unknown") {
