@@ -13,7 +13,8 @@ import type { CaptureArguments } from "./arguments.ts";
 import type { CommandContext } from "./context.ts";
 import { prepareDemo } from "./demo.ts";
 import { startLiveView } from "./live_view.ts";
-import { configTables, record } from "./recording.ts";
+import { record } from "./recording.ts";
+import { configTables } from "./rooms.ts";
 import { renderSummary, summarize } from "./summary.ts";
 import { VERSION } from "./version.ts";
 
@@ -80,7 +81,12 @@ export async function capture(
   }
   const summary = summarize(board, { endedAtMs: clock.now() });
   if (asJson) terminal.out(JSON.stringify(summary));
-  else for (const line of renderSummary(summary, { color: terminal.color })) terminal.err(line);
+  else {for (
+      const line of renderSummary(summary, {
+        columns: terminal.size().columns,
+        color: terminal.color,
+      })
+    ) terminal.err(line);}
   return EXIT.ok;
 }
 

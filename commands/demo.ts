@@ -12,7 +12,7 @@ import { isAzuriteCached, startAzurite } from "../simulators/azurite.ts";
 import { startNestSimulator } from "../simulators/nest/simulator.ts";
 import type { CaptureArguments } from "./arguments.ts";
 import type { CommandContext } from "./context.ts";
-import { configTables } from "./recording.ts";
+import { configTables } from "./rooms.ts";
 
 /** The demo's surroundings, running until disposed. */
 export interface Demo extends AsyncDisposable {

@@ -5,19 +5,16 @@
  * @module
  */
 import { type FleetAccount, type FleetCamera, recordFleet } from "../core/capture/fleet.ts";
-import type { Config, ConfigTables, SinkConfig } from "../core/config/load.ts";
-import { createDelivery, type Delivery } from "../core/delivery/mod.ts";
+import type { Config, SinkConfig } from "../core/config/load.ts";
+import { createDelivery, type Delivery, secretsIn } from "../core/delivery/mod.ts";
 import { createEncoders, type Encoders } from "../core/encode/mod.ts";
 import { getLog } from "../core/log.ts";
 import { recoverMp4 } from "../core/media/mp4_recovery.ts";
-import { accountTypes, cameraTypes } from "../core/sources/mod.ts";
-import { openSpool, type Spool } from "../core/spool/mod.ts";
+import { openSpool, type RecoverTornClip, type Spool } from "../core/spool/mod.ts";
 import type { Board, SinkStatus } from "../core/status/board.ts";
-import type { Account, Clock, Sink, SinkPlugin, Source } from "../core/types.ts";
-import { builtinSinks } from "../sinks/mod.ts";
-
-/** Every kind of account, camera and sink there is, for validation and for opening. */
-export const configTables: ConfigTables = { accountTypes, cameraTypes, sinkTypes: builtinSinks };
+import type { Clock } from "../core/types.ts";
+import { openAccount, openCamera, openSink } from "./rooms.ts";
+import { whereOf } from "./where.ts";
 
 /** What a recording needs beside its configuration. */
 export interface RecordingOptions {
@@ -48,9 +45,9 @@ export async function record(options: RecordingOptions): Promise<void> {
   // Sinks first: wrong credentials are to be told before anything is recorded.
   const sinks = await Promise.all(
     enabled.map(async ([name, sinkConfig]) => {
-      const sink = await openSink(name, sinkConfig);
+      const sink = await openSink(name, { config: sinkConfig });
       cleanup.defer(() => sink.close?.());
-      return { name, sink, status: newSinkStatus(name, sinkConfig) };
+      return { name, sink, sinkConfig, status: newSinkStatus(name, sinkConfig) };
     }),
   );
   const spool: Spool = cleanup.use(
@@ -59,12 +56,12 @@ export async function record(options: RecordingOptions): Promise<void> {
       clock,
       log: getLog("spool"),
       sinks: enabled.map(([name]) => name),
-      recover: recoverMp4,
+      recover: recoverTornClip,
     }),
   );
-  const { clips: recovered } = spool.recovery;
+  const { recovered } = spool.recovery;
   if (recovered > 0) {
-    log.info(`${recovered} interrupted clips were mended`, {
+    log.info(`mended ${recovered} interrupted ${recovered === 1 ? "clip" : "clips"}`, {
       event: "recovered",
       ...spool.recovery,
     });
@@ -73,17 +70,26 @@ export async function record(options: RecordingOptions): Promise<void> {
     await createEncoders({ ...config.encoder, clock, log: getLog("encoder") }),
   );
 
-  const deliveries: Delivery[] = sinks.map(({ name, sink, status }) => {
+  const deliveries: Delivery[] = sinks.map(({ name, sink, sinkConfig, status }) => {
     board.sinks.set(name, status);
-    return createDelivery({ name, sink, spool, status, clock, random, log: getLog(name) });
+    return createDelivery({
+      name,
+      sink,
+      spool,
+      status,
+      clock,
+      random,
+      log: getLog(name),
+      secrets: secretsIn(sinkConfig.options),
+    });
   });
   const stopDelivery = new AbortController();
   const delivering = Promise.all(deliveries.map((delivery) => delivery.run(stopDelivery.signal)));
   const watching = watchEncoders(encoders, board, clock, stopDelivery.signal);
   try {
     await recordFleet({
-      accounts: await openAccounts(config, { clock, random }, cleanup),
-      cameras: openCameras(config, { clock, random }),
+      accounts: openAccounts(options, cleanup),
+      cameras: openCameras(options),
       encoder: () => encoders.forCamera(),
       spool,
       board,
@@ -105,25 +111,25 @@ export async function record(options: RecordingOptions): Promise<void> {
   }
 }
 
-async function openSink(name: string, { type, options }: SinkConfig): Promise<Sink> {
-  const plugin = sinkPlugin(type);
-  return await plugin.open({ name, config: options, log: getLog(name), fetch });
-}
+/** The spool knows the disk and the media room the format; here the one is told by the other. */
+const recoverTornClip: RecoverTornClip = async (file) => {
+  const found = await recoverMp4({
+    sizeBytes: file.size,
+    read: (offset, length) => file.read(offset, length),
+  });
+  if (found.state === "empty") return { state: "empty" };
+  const { frames, durationUs } = found.clip;
+  const contents = { frames, durationMs: Math.round(durationUs / 1000) };
+  if (found.state === "finished") return { state: "finished", ...contents };
+  const { keepBytes, tail, patch } = found;
+  return { state: "torn", keepBytes, tail, patch, ...contents };
+};
 
-/** The plugin of a configured type; the schema has made sure that there is one. */
-export function sinkPlugin(type: string): SinkPlugin {
-  const plugins: Readonly<Record<string, SinkPlugin<never>>> = builtinSinks;
-  const plugin = plugins[type];
-  if (!plugin) throw new Error(`there is no sink type "${type}"`);
-  // Its own schema has made the options that it is opened with.
-  return plugin as SinkPlugin;
-}
-
-function newSinkStatus(name: string, { type, options }: SinkConfig): SinkStatus {
+function newSinkStatus(name: string, config: SinkConfig): SinkStatus {
   return {
     name,
-    type,
-    where: whereClipsLie(options),
+    type: config.type,
+    where: whereOf(config),
     state: "idle",
     backlogClips: 0,
     backlogBytes: 0,
@@ -133,60 +139,32 @@ function newSinkStatus(name: string, { type, options }: SinkConfig): SinkStatus 
   };
 }
 
-/** The one option of a sink that tells a person where to look. */
-function whereClipsLie(options: unknown): string {
-  if (typeof options !== "object" || options === null) return "";
-  for (const key of ["path", "endpoint", "account", "url"]) {
-    const value: unknown = Reflect.get(options, key);
-    if (typeof value === "string") return value;
-  }
-  return "";
-}
-
-interface SourceSurroundings {
-  readonly clock: Clock;
-  readonly random: () => number;
-}
-
-/** Opens every account that is switched on; none is logged in to before its recorder does so. */
-export async function openAccounts(
-  config: Config,
-  surroundings: SourceSurroundings,
+/** Every account that is switched on; none is logged in to before its cameras are asked for. */
+function openAccounts(
+  context: RecordingOptions,
   cleanup: AsyncDisposableStack,
-): Promise<FleetAccount[]> {
-  const accounts: FleetAccount[] = [];
-  for (const [name, { type, enabled, cameras, options }] of Object.entries(config.accounts)) {
-    if (!enabled) continue;
-    const types: Readonly<Record<string, { open: OpenAccount }>> = accountTypes;
-    const account = await types[type]?.open(options as never, {
-      ...surroundings,
-      log: getLog(name),
-    });
-    if (!account) throw new Error(`there is no account type "${type}"`);
-    accounts.push({ name, account: cleanup.use(account), cameras, stallMs: stallMs(options) });
-  }
-  return accounts;
+): FleetAccount[] {
+  return Object.entries(context.config.accounts).filter(([, { enabled }]) => enabled)
+    .map(([name, config]) => ({
+      name,
+      account: cleanup.use(openAccount(name, { config, context })),
+      cameras: config.cameras,
+      stallMs: stallMs(config.options),
+    }));
 }
 
-/** Opens every single camera that is switched on. */
-export function openCameras(config: Config, surroundings: SourceSurroundings): FleetCamera[] {
-  return Object.values(config.cameras).filter(({ enabled }) => enabled)
-    .map(({ name, type, options }) => {
-      const types: Readonly<Record<string, { open: OpenSource }>> = cameraTypes;
-      const source = types[type]?.open(options as never, { ...surroundings, log: getLog(name) });
-      if (!source) throw new Error(`there is no camera type "${type}"`);
-      return { name, source, stallMs: stallMs(options) };
-    });
+/** Every single camera that is switched on. */
+function openCameras(context: RecordingOptions): FleetCamera[] {
+  return Object.values(context.config.cameras).filter(({ enabled }) => enabled)
+    .map((config) => ({
+      name: config.name,
+      source: openCamera({ config, context }),
+      stallMs: stallMs(config.options),
+    }));
 }
-
-type Opening = SourceSurroundings & { readonly log: ReturnType<typeof getLog> };
-type OpenAccount = (options: never, context: Opening) => Account | Promise<Account>;
-type OpenSource = (options: never, context: Opening) => Source;
 
 function stallMs(options: unknown): number {
-  const fps: unknown = typeof options === "object" && options !== null
-    ? Reflect.get(options, "fps")
-    : undefined;
+  const fps: unknown = Object.getOwnPropertyDescriptor(options ?? {}, "fps")?.value;
   return Math.max(STALL_MS, typeof fps === "number" && fps > 0 ? 3000 / fps : 0);
 }
 

@@ -1,9 +1,12 @@
 /**
  * Takes secrets out of text that a person or another program will see. Two nets, because either
  * alone has holes: every value that was revealed in this process is looked for in the forms in which
- * it may have been written on the way (URL-encoded, base64 at any alignment, hex, JSON- or
- * HTML-escaped, and one of these inside another), and whatever stands where a secret usually stands
- * (`sig=…`, `Authorization: …`, `://user:password@`) is taken out unseen.
+ * it may have been written on the way, and whatever stands where a secret usually stands (`sig=…`,
+ * `Authorization: …`, `://user:password@`) is taken out unseen.
+ *
+ * The forms: escapes (percent codes, JSON, HTML) are undone layer by layer while remembering where
+ * each character came from, and the secret is looked for below each layer. Base64 and hex cannot be
+ * undone where their beginning is not known, so there the secret's coded form is looked for.
  *
  * @module
  */
@@ -40,11 +43,6 @@ function base64Cores(text: string): string[] {
   });
 }
 
-/** Lower-case percent codes, as some clients write them. */
-function lowerPercent(text: string): string {
-  return text.replace(/%[0-9A-F]{2}/g, (code) => code.toLowerCase());
-}
-
 function percentEncoded(text: string): string {
   try {
     return encodeURIComponent(text);
@@ -52,44 +50,6 @@ function percentEncoded(text: string): string {
     return text; // a lone surrogate has no URL form
   }
 }
-
-function unicodeEscaped(text: string): string {
-  let result = "";
-  for (let i = 0; i < text.length; i++) {
-    result += `\\u${text.charCodeAt(i).toString(16).padStart(4, "0")}`;
-  }
-  return result;
-}
-
-/** Each way in which a program may write a text into another. */
-const ENCODINGS: readonly ((text: string) => readonly string[])[] = [
-  (text) => [percentEncoded(text), lowerPercent(percentEncoded(text))],
-  // RFC 3986 also lets these be encoded, and form encoding writes a space as "+".
-  (text) => {
-    const strict = percentEncoded(text).replace(
-      /[!'()*]/g,
-      (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`,
-    );
-    return [strict, lowerPercent(strict), strict.replaceAll("%20", "+")];
-  },
-  (text) => {
-    const every = hexOf(utf8.encode(text)).replace(/../g, "%$&");
-    return [every, every.toUpperCase()];
-  },
-  base64Cores,
-  (text) => {
-    const hex = hexOf(utf8.encode(text));
-    return [hex, hex.toUpperCase(), hex.match(/../g)?.join(" ") ?? hex];
-  },
-  (text) => [JSON.stringify(text).slice(1, -1)],
-  (text) => [text.replaceAll("/", "\\/")],
-  (text) => [unicodeEscaped(text), unicodeEscaped(text).toUpperCase().replaceAll("\\U", "\\u")],
-  (text) => {
-    const html = text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;")
-      .replaceAll('"', "&quot;");
-    return [html, html.replaceAll("'", "&#39;"), html.replaceAll("'", "&apos;")];
-  },
-];
 
 /** The parts of a compound secret that open something alone: `sig` of a SAS, `AccountKey`, cookies. */
 function partsOf(secret: string): string[] {
@@ -104,25 +64,159 @@ function partsOf(secret: string): string[] {
   });
 }
 
-const formsBySecret = new Map<string, readonly string[]>();
+const textsBySecret = new Map<string, readonly string[]>();
 
-/** Every form of a secret that is looked for, longest first. */
-function formsOf(secret: string): readonly string[] {
-  const known = formsBySecret.get(secret);
+/** What is looked for on account of a secret, longest first. */
+function textsOf(secret: string): readonly string[] {
+  const known = textsBySecret.get(secret);
   if (known !== undefined) return known;
-  const forms = new Set<string>();
+  const texts = new Set<string>();
   for (const text of [secret, ...partsOf(secret)]) {
-    forms.add(text);
-    const once = ENCODINGS.flatMap((encode) => encode(text));
-    for (const form of once) {
-      forms.add(form);
-      for (const twice of ENCODINGS.flatMap((encode) => encode(form))) forms.add(twice);
+    texts.add(text);
+    texts.add(text.replaceAll(" ", "+")); // form encoding
+    // What a program may have done to a secret before it coded the result.
+    const before = [text, percentEncoded(text), JSON.stringify(text).slice(1, -1)];
+    for (const core of base64Cores(text)) {
+      texts.add(core);
+      before.push(core);
+    }
+    for (const inner of before) {
+      for (const core of base64Cores(inner)) texts.add(core);
+      const hex = hexOf(utf8.encode(inner));
+      texts.add(hex).add(hex.toUpperCase()).add(hex.match(/../g)?.join(" ") ?? hex);
     }
   }
   // Short cores would blank out ordinary words.
-  const long = [...forms].filter((form) => form.length >= 6).sort((a, b) => b.length - a.length);
-  formsBySecret.set(secret, long);
-  return long;
+  const found = [...texts].filter((text) => text.length >= 6).sort((a, b) => b.length - a.length);
+  textsBySecret.set(secret, found);
+  return found;
+}
+
+/** A text with some of its escapes undone. */
+interface Layer {
+  readonly text: string;
+  /** Where in the original each character of `text` begins; one more entry than characters. */
+  readonly origin: readonly number[];
+}
+
+const ENTITIES: Readonly<Record<string, string>> = {
+  amp: "&",
+  lt: "<",
+  gt: ">",
+  quot: '"',
+  apos: "'",
+};
+const BACKSLASHED: Readonly<Record<string, string>> = {
+  n: "\n",
+  r: "\r",
+  t: "\t",
+  b: "\b",
+  f: "\f",
+};
+
+function codePoint(code: number, raw: string): string {
+  return code <= 0x10ffff ? String.fromCodePoint(code) : raw;
+}
+
+/** Each kind of escape: what finds it and what undoes it. */
+const ESCAPES: readonly (readonly [pattern: RegExp, undo: (found: RegExpExecArray) => string])[] = [
+  [/(?:%[0-9a-f]{2})+/gi, ([codes]) => {
+    const bytes = codes.split("%").slice(1).map((code) => parseInt(code, 16));
+    return new TextDecoder().decode(new Uint8Array(bytes));
+  }],
+  [
+    /\\(?:u([0-9a-f]{4})|(["\\/nrtbf]))/gi,
+    ([, code, letter = ""]) =>
+      code === undefined ? BACKSLASHED[letter] ?? letter : String.fromCharCode(parseInt(code, 16)),
+  ],
+  [
+    /&(?:(amp|lt|gt|quot|apos)|#(\d{1,7})|#x([0-9a-f]{1,6}));/gi,
+    ([raw, name, decimal, hex]) =>
+      name !== undefined
+        ? ENTITIES[name.toLowerCase()] ?? raw
+        : codePoint(parseInt(decimal ?? hex ?? "", decimal === undefined ? 16 : 10), raw),
+  ],
+];
+
+/** The layer below one kind of escape, or `undefined` if there are none of that kind. */
+function peeled(layer: Layer, [pattern, undo]: (typeof ESCAPES)[number]): Layer | undefined {
+  let text = "";
+  const origin: number[] = [];
+  let done = 0;
+  const copy = (end: number) => {
+    text += layer.text.slice(done, end);
+    for (; done < end; done++) origin.push(layer.origin[done] ?? 0);
+  };
+  for (const found of layer.text.matchAll(pattern)) {
+    copy(found.index);
+    const plain = undo(found);
+    // All characters of a run of codes share its place: masking takes the whole run.
+    for (let i = 0; i < plain.length; i++) origin.push(layer.origin[found.index] ?? 0);
+    text += plain;
+    done = found.index + found[0].length;
+  }
+  if (done === 0 && origin.length === 0) return undefined;
+  copy(layer.text.length);
+  origin.push(layer.origin[layer.text.length] ?? 0);
+  return { text, origin };
+}
+
+/** Three layers are an escape in an escape in an escape; a line has few that differ. */
+const MAX_DEPTH = 3;
+const MAX_LAYERS = 24;
+
+function layersOf(text: string): readonly Layer[] {
+  const layers: Layer[] = [{ text, origin: Array.from({ length: text.length + 1 }, (_, i) => i) }];
+  const seen = new Set([text]);
+  let from = 0;
+  for (let depth = 0; depth < MAX_DEPTH; depth++) {
+    const until = layers.length;
+    for (; from < until; from++) {
+      const layer = layers[from];
+      if (layer === undefined) continue;
+      for (const escape of ESCAPES) {
+        const below = peeled(layer, escape);
+        if (below === undefined || seen.has(below.text) || layers.length >= MAX_LAYERS) continue;
+        seen.add(below.text);
+        layers.push(below);
+      }
+    }
+  }
+  return layers;
+}
+
+/** Replaces every revealed secret, in whatever form it stands. */
+function withoutRevealed(text: string): string {
+  if (revealedSecrets.size === 0) return text;
+  const ranges: [start: number, end: number][] = [];
+  for (const layer of layersOf(text)) {
+    for (const secret of revealedSecrets) {
+      for (const form of textsOf(secret)) {
+        for (
+          let at = layer.text.indexOf(form);
+          at >= 0;
+          at = layer.text.indexOf(form, at + form.length)
+        ) {
+          const start = layer.origin[at] ?? 0;
+          // To where the next character of another place begins.
+          let last = at + form.length;
+          while (
+            last < layer.text.length && layer.origin[last] === layer.origin[at + form.length - 1]
+          ) last++;
+          ranges.push([start, layer.origin[last] ?? text.length]);
+        }
+      }
+    }
+  }
+  if (ranges.length === 0) return text;
+  ranges.sort(([a], [b]) => a - b);
+  let result = "";
+  let done = 0;
+  for (const [start, end] of ranges) {
+    if (start >= done) result += text.slice(done, start) + MASK;
+    done = Math.max(done, end);
+  }
+  return result + text.slice(done);
 }
 
 const TOKEN = String.raw`[^\s"'&;,<>\\)}\]]`;
@@ -155,12 +249,7 @@ const PLACES: readonly (readonly [RegExp, string])[] = [
 
 /** The text without secrets. */
 export function redact(text: string): string {
-  let result = text;
-  for (const secret of revealedSecrets) {
-    for (const form of formsOf(secret)) {
-      if (result.includes(form)) result = result.replaceAll(form, MASK);
-    }
-  }
+  let result = withoutRevealed(text);
   for (const [place, kept] of PLACES) result = result.replace(place, kept);
   return result;
 }

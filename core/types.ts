@@ -154,6 +154,11 @@ export interface EncodeOptions {
   readonly gopMs: number;
   /** Called for every picture that could not be decoded or encoded. */
   readonly onLost?: (frames: number, cause: unknown) => void;
+  /**
+   * Called for pictures that were identical to the one before them: they are recorded, but as a unit
+   * that lasts longer, so no unit of their own comes out.
+   */
+  readonly onRepeated?: (frames: number) => void;
 }
 
 /** A finished recording: immutable, complete and durable. */

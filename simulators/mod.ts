@@ -33,3 +33,4 @@ export {
   startSnapshotCamera,
 } from "./snapshot_camera.ts";
 export { type Azurite, type AzuriteOptions, isAzuriteCached, startAzurite } from "./azurite.ts";
+export { createLoopbackCertificate, type LoopbackCertificate } from "./certificate.ts";

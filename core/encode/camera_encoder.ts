@@ -95,7 +95,6 @@ class Encoding {
   readonly #house: CameraEncoderOptions;
   readonly #options: EncodeOptions;
   readonly #signal: AbortSignal;
-  readonly #aborted: Promise<never>;
   readonly #lanes = new Map<Gear["engine"], Lane>();
   /** In order; units leave from the first only. */
   readonly #gops: OpenGop[] = [];
@@ -108,11 +107,6 @@ class Encoding {
     this.#house = house;
     this.#options = options;
     this.#signal = signal;
-    this.#aborted = new Promise((_, reject) => {
-      if (signal.aborted) reject(signal.reason);
-      signal.addEventListener("abort", () => reject(signal.reason), { once: true });
-    });
-    this.#aborted.catch(() => {}); // seen where it is raced
   }
 
   /** Encodes all of it. Never rejects: what goes wrong comes out of `output`. */
@@ -299,7 +293,7 @@ class Encoding {
       widthPx: open.widthPx,
       heightPx: open.heightPx,
       pictures: open.pictures.length,
-      spanMs: gopMs,
+      spanMs: spanOf(open.pictures, gopMs),
       busyMs,
       late: slow && (open.blockedMs > 0.3 * gopMs || tailMs > gopMs),
     });
@@ -352,9 +346,22 @@ class Encoding {
     }
   }
 
-  async #orAbort<T>(promise: Promise<T>): Promise<T> {
-    return await Promise.race([promise, this.#aborted]);
+  /** A race against the signal that leaves nothing behind on it: this runs for months. */
+  #orAbort<T>(promise: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const abort = () => reject(this.#signal.reason);
+      if (this.#signal.aborted) abort();
+      this.#signal.addEventListener("abort", abort, { once: true });
+      promise.then(resolve, reject).finally(() => this.#signal.removeEventListener("abort", abort));
+    });
   }
+}
+
+/** The time that the pictures cover, with one more interval for the last of them. */
+function spanOf(pictures: readonly AccessUnit[], gopMs: number): number {
+  const steps = pictures.length - 1;
+  const spanMs = (pictures.at(-1)?.capturedAtMs ?? 0) - (pictures[0]?.capturedAtMs ?? 0);
+  return steps > 0 && spanMs > 0 ? spanMs * (steps + 1) / steps : gopMs;
 }
 
 function sameBytes(a: Uint8Array, b: Uint8Array): boolean {

@@ -104,6 +104,7 @@ export class TrackIndex {
   #chunkEntry = 0;
   #firstTicks: number | undefined;
   #lastTicks = 0;
+  #lastShownTicks = 0;
 
   constructor(head: TrackHead, entry: Uint8Array) {
     this.head = head;
@@ -122,6 +123,11 @@ export class TrackIndex {
   /** Decode time of the last sample. */
   get lastTicks(): number {
     return this.#lastTicks;
+  }
+
+  /** When the last picture shown ends: a clip cut within reordered pictures ends after its last decoded. */
+  endTicks(lastDurationTicks: number): number {
+    return Math.max(this.#lastTicks, this.#lastShownTicks) + lastDurationTicks;
   }
 
   /** Begins a run of samples that lie one behind the other at `offset`, with the newest description. */
@@ -144,6 +150,7 @@ export class TrackIndex {
     if (this.#firstTicks === undefined) this.#firstTicks = time.dtsTicks;
     else this.durations.push(sampleDuration(this.#lastTicks, time.dtsTicks));
     this.#lastTicks = time.dtsTicks;
+    this.#lastShownTicks = Math.max(this.#lastShownTicks, time.dtsTicks + time.offsetTicks);
     this.sizes.push(sizeBytes);
     this.offsets.push(time.offsetTicks);
     this.#chunkSamples++;

@@ -88,7 +88,12 @@ export function finishedMovieBox(
     const first = index.firstTicks ?? 0;
     const mediaTicks = index.lastTicks + lastDurationTicks - first;
     const toMovie = (ticks: number) => scale(ticks, MOVIE_TIMESCALE, timescale);
-    return { index, mediaTicks, delay: toMovie(first), duration: toMovie(mediaTicks) };
+    return {
+      index,
+      mediaTicks,
+      delay: toMovie(first),
+      duration: toMovie(index.endTicks(lastDurationTicks) - first),
+    };
   });
   const duration = Math.max(0, ...timed.map((track) => track.delay + track.duration));
   return box(

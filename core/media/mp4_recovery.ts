@@ -13,7 +13,13 @@
 import { type Box, FieldReader, findBox, parseBoxes, parseBoxHeader } from "./mp4_boxes.ts";
 import { sampleDuration, TrackIndex } from "./mp4_index.ts";
 import { finishedMovieBox, MOVIE_TIMESCALE, type MovieHead, scale } from "./mp4_movie.ts";
-import { DESCRIPTION_UUID, fileStart, mediaDataPatch, type Mp4End } from "./mp4_writer.ts";
+import {
+  DELAY_UUID,
+  DESCRIPTION_UUID,
+  fileStart,
+  mediaDataPatch,
+  type Mp4End,
+} from "./mp4_writer.ts";
 import { MediaError } from "./media_error.ts";
 
 /** A file that can be read anywhere. */
@@ -134,7 +140,7 @@ async function recoverFragments(file: RandomAccess): Promise<Recovery> {
   const tracks = new Map(
     parseMovie(moov).tracks.map(({ head }): [number, KnownTrack] => [
       head.id,
-      { video: head.kind === "video", lastTicks: undefined },
+      { video: head.kind === "video", lastTicks: undefined, decodeTicks: 0, offsetTicks: 0 },
     ]),
   );
   for (;;) {
@@ -188,7 +194,7 @@ function finish(
   const durationUs = Math.max(
     0,
     ...tracks.filter(({ index }) => index.sampleCount > 0).map(({ index, lastDurationTicks }) =>
-      scale(index.lastTicks + lastDurationTicks, MOVIE_TIMESCALE, index.head.timescale)
+      scale(index.endTicks(lastDurationTicks), MOVIE_TIMESCALE, index.head.timescale)
     ),
   );
   const frames = movie.tracks.reduce(
@@ -250,6 +256,9 @@ interface KnownTrack {
   readonly video: boolean;
   /** Decode time of the last sample found. */
   lastTicks: number | undefined;
+  /** By how much its times in fragments are later than in the finished clip. */
+  decodeTicks: number;
+  offsetTicks: number;
 }
 
 interface Fragment {
@@ -269,7 +278,7 @@ async function readFragment(
     let moof: Box | undefined;
     while (!moof) {
       const box = await readBox(file, at);
-      if (box?.type === "uuid") descriptions.push(parseDescription(box));
+      if (box?.type === "uuid") parseOwnBox(box, { tracks, descriptions });
       else if (box?.type === "moof") moof = box;
       else if (box?.type !== "prft") return undefined;
       if (descriptions.length > MAX_DESCRIPTIONS) return undefined;
@@ -306,17 +315,31 @@ interface Description {
   readonly entry: Uint8Array;
 }
 
-function parseDescription(box: Box): Description {
+/** The two kinds of `uuid` boxes that the writer makes. */
+function parseOwnBox(
+  box: Box,
+  found: {
+    readonly tracks: ReadonlyMap<number, KnownTrack>;
+    readonly descriptions: Description[];
+  },
+): void {
+  const marker = box.body.subarray(0, 16);
   const r = new FieldReader(box);
-  if (!equal(box.body.subarray(0, 16), DESCRIPTION_UUID)) {
-    throw new MediaError("an unknown uuid box");
-  }
   r.skip(16);
   const trackId = r.u32();
-  const sample = r.u32();
-  const [entry, ...rest] = parseBoxes(box.body.subarray(24));
-  if (!entry || rest.length > 0) throw new MediaError("a uuid box without one sample entry");
-  return { trackId, sample, entry: entry.whole };
+  if (equal(marker, DELAY_UUID)) {
+    const track = found.tracks.get(trackId);
+    if (!track) throw new MediaError(`a delay of track ${trackId}, which is not described`);
+    track.decodeTicks = r.u32();
+    track.offsetTicks = r.i32();
+  } else if (equal(marker, DESCRIPTION_UUID)) {
+    const sample = r.u32();
+    const [entry, ...rest] = parseBoxes(box.body.subarray(24));
+    if (!entry || rest.length > 0) throw new MediaError("a uuid box without one sample entry");
+    found.descriptions.push({ trackId, sample, entry: entry.whole });
+  } else {
+    throw new MediaError("an unknown uuid box");
+  }
 }
 
 function parseRun(
@@ -338,7 +361,8 @@ function parseRun(
 
   const tfdt = new FieldReader(findBox(boxes, "tfdt"));
   tfdt.skip(4);
-  let dts = tfdt.u64();
+  let dts = tfdt.u64() - track.decodeTicks;
+  if (dts < 0) throw new MediaError("a time before the clip's start");
   if (track.lastTicks !== undefined) sampleDuration(track.lastTicks, dts);
 
   const trun = new FieldReader(findBox(boxes, "trun"));
@@ -372,7 +396,7 @@ function parseRun(
     if ((flags & 0x100) !== 0) duration = trun.u32();
     run.sizes[i] = trun.u32();
     run.keys[i] = (flags & 0x400) === 0 || (trun.u32() & 0x1_0000) === 0 ? 1 : 0;
-    if ((flags & 0x800) !== 0) run.offsets[i] = trun.i32();
+    if ((flags & 0x800) !== 0) run.offsets[i] = trun.i32() - track.offsetTicks;
     dts += duration;
   }
   return { ...run, lastDurationTicks: duration };

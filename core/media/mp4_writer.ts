@@ -16,8 +16,10 @@
  * Sample data is never copied: a fragment is returned as one header and the units' own buffers.
  *
  * **Times.** Every time is rounded once, from the unit's own microseconds, so no error adds up. The
- * clip's zero is its first picture's or sound's presentation time. Composition offsets are signed, so
- * that B-frames need no edit list; a track that begins later has one in the finished clip.
+ * clip's zero is its first picture's or sound's presentation time. In the finished clip composition
+ * offsets are signed, so that B-frames need no edit list; a track that begins later has one. ffmpeg
+ * shifts signed offsets inside fragments, and the sound with them would be off; so there, if pictures
+ * are reordered, all tracks are shown later by the reordering delay, and a `uuid` box tells the recovery.
  *
  * **New parameter sets inside a clip.** The finished clip has one sample description for each. The
  * `moov` in front of the fragments cannot know them, so they also stand in front of the key unit that
@@ -49,6 +51,11 @@ import { opusPacketSamples } from "./opus.ts";
 /** Marks the box that tells a new sample description to the recovery. */
 export const DESCRIPTION_UUID: Uint8Array = Uint8Array.from(
   [0x3c, 0x1d, 0x7a, 0x52, 0x8e, 0x0b, 0x4f, 0x6d, 0xa1, 0x97, 0x43, 0x61, 0x6d, 0x73, 0x6e, 0x6b],
+);
+
+/** Marks the box that tells the recovery by how much a track's times in fragments are moved. */
+export const DELAY_UUID: Uint8Array = Uint8Array.from(
+  [0x7e, 0x5a, 0x10, 0xc9, 0x31, 0xd4, 0x4b, 0x02, 0x9c, 0x68, 0x43, 0x61, 0x6d, 0x73, 0x6e, 0x6b],
 );
 
 /** Seconds from 1900, where NTP begins to count, to 1970. */
@@ -135,7 +142,15 @@ interface WriterTrack {
   readonly index: TrackIndex;
   /** Added to decode times, so that the first sample is decoded when it is shown. */
   shiftUs: number | undefined;
+  /** How the times in fragments differ from those in the finished clip. */
+  delay: FragmentDelay;
   lastDurationTicks: number;
+}
+
+/** Added to a track's decode times and to its composition offsets where they stand in a fragment. */
+interface FragmentDelay {
+  readonly decodeTicks: number;
+  readonly offsetTicks: number;
 }
 
 /** A unit with its place in the clip. */
@@ -166,6 +181,7 @@ class Writer implements Mp4Writer {
   readonly #header: Uint8Array;
   readonly #patchOffset: number;
   #originUs: number | undefined;
+  #delayUs: number | undefined;
   #bytes: number;
   #fragments = 0;
   #finished = false;
@@ -187,6 +203,7 @@ class Writer implements Mp4Writer {
       current: track,
       index: new TrackIndex(trackHead(track), sampleEntry(track)),
       shiftUs: undefined,
+      delay: { decodeTicks: 0, offsetTicks: 0 },
       lastDurationTicks: 0,
     }));
     const start = fileStart();
@@ -207,7 +224,7 @@ class Writer implements Mp4Writer {
       0,
       ...this.#tracks.filter((track) => track.index.sampleCount > 0).map((track) =>
         scale(
-          track.index.lastTicks + track.lastDurationTicks,
+          track.index.endTicks(track.lastDurationTicks),
           1_000_000,
           track.index.head.timescale,
         )
@@ -237,7 +254,12 @@ class Writer implements Mp4Writer {
 
     // Nothing above changed anything; from here on nothing throws.
     this.#originUs = originUs;
-    const boxes = runs.flatMap((run) => descriptionBoxes(run));
+    this.#delayUs ??= runs.reduce((max, { shiftUs }) => Math.max(max, shiftUs), 0);
+    const boxes: Uint8Array[] = [];
+    for (const run of runs) {
+      if (run.track.shiftUs === undefined) boxes.push(...this.#delayTrack(run));
+      boxes.push(...descriptionBoxes(run));
+    }
     boxes.push(this.#referenceTime(first, originUs));
     const front = boxes.reduce((sum, part) => sum + part.length, 0);
     const moof = movieFragment(++this.#fragments, runs);
@@ -301,6 +323,17 @@ class Writer implements Mp4Writer {
     return runs;
   }
 
+  /** Settles a new track's delay in fragments. `uuid` · marker (16) · track (4) · both ticks (4, 4). */
+  #delayTrack({ track, shiftUs }: TrackRun): Uint8Array[] {
+    const { timescale } = track.index.head;
+    // A track that comes later and is reordered more than the first ones cannot be moved any more.
+    const decodeTicks = toTicks(Math.max(0, (this.#delayUs ?? 0) - shiftUs), timescale);
+    const offsetTicks = toTicks(shiftUs, timescale);
+    track.delay = { decodeTicks, offsetTicks };
+    if (decodeTicks === 0 && offsetTicks === 0) return [];
+    return [box("uuid", DELAY_UUID, u32(track.current.id), u32(decodeTicks), u32(offsetTicks))];
+  }
+
   #commit({ track, samples, durations, shiftUs }: TrackRun, offset: number): void {
     track.shiftUs = shiftUs;
     track.lastDurationTicks = durations.at(-1) ?? 0;
@@ -355,9 +388,11 @@ function planRun(
     checkUnit(unit);
     const dtsTicks = ticks(unit.dtsUs - originUs + shiftUs);
     const offsetTicks = ticks(unit.ptsUs - originUs) - dtsTicks;
-    if (Math.abs(offsetTicks) >= 2 ** 31) {
+    if (Math.max(Math.abs(offsetTicks), Math.abs(shiftUs)) > MAX_DURATION_TICKS / 2) {
       throw new MediaError(
-        `a unit is shown ${unit.ptsUs - unit.dtsUs} µs after it is decoded, more than 32 bits hold`,
+        `a unit is shown ${
+          unit.ptsUs - unit.dtsUs
+        } µs after it is decoded, more than a clip can hold`,
       );
     }
     let description: Sample["description"];
@@ -461,7 +496,11 @@ function movieFragment(sequence: number, runs: readonly TrackRun[]): Uint8Array 
       u32(run.track.current.id),
       ...(steady ? [u32(duration)] : []),
     );
-    const decodeTime = fullBox("tfdt", { version: 1 }, u64(run.samples[0]?.dtsTicks ?? 0));
+    const decodeTime = fullBox(
+      "tfdt",
+      { version: 1 },
+      u64((run.samples[0]?.dtsTicks ?? 0) + run.track.delay.decodeTicks),
+    );
     const trun = new Uint8Array(runBytes(i));
     const view = new DataView(trun.buffer);
     view.setUint32(0, trun.length);
@@ -480,7 +519,7 @@ function movieFragment(sequence: number, runs: readonly TrackRun[]): Uint8Array 
       at += 4;
       if (video) {
         view.setUint32(at, sample.unit.isKey ? KEY_SAMPLE_FLAGS : DELTA_SAMPLE_FLAGS);
-        view.setInt32(at + 4, sample.offsetTicks);
+        view.setInt32(at + 4, sample.offsetTicks + run.track.delay.offsetTicks);
         at += 8;
       }
     }

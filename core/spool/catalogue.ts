@@ -22,6 +22,7 @@
  * @module
  */
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
+import { isSqliteError } from "./errors.ts";
 import type { ClipSidecar } from "./sidecar.ts";
 
 /** Version of the tables. Another one is moved aside, and the catalogue rebuilt. */
@@ -66,19 +67,14 @@ const TABLES = `
   CREATE INDEX delivery_by_clip ON delivery (clip, state);
 `;
 
-/** `SQLITE_CORRUPT` and `SQLITE_NOTADB`, https://sqlite.org/rescode.html */
-const DAMAGE_CODES: readonly number[] = [11, 26];
-
 function damaged(message: string): Error {
   return Object.assign(new Error(message), { isCatalogueDamaged: true });
 }
 
 /** Whether an error says that the catalogue is of no use, rather than that the disk is. */
 export function isCatalogueDamaged(error: unknown): boolean {
-  if (!(error instanceof Error)) return false;
-  return "isCatalogueDamaged" in error ||
-    ("errcode" in error && typeof error.errcode === "number" &&
-      DAMAGE_CODES.includes(error.errcode & 0xff));
+  return error instanceof Error &&
+    ("isCatalogueDamaged" in error || isSqliteError(error, "damaged"));
 }
 
 /** Whether a clip's file lies on the spool, was removed by it, or was taken away behind its back. */

@@ -50,15 +50,25 @@ export function spoolErrorKind(error: unknown): SpoolErrorKind | undefined {
     : undefined;
 }
 
-/** `SQLITE_FULL`, https://sqlite.org/rescode.html#full */
-const SQLITE_FULL = 13;
+/**
+ * SQLite's words for its results, https://sqlite.org/rescode.html; Deno's `exec` gives the words and
+ * no code, its statements give both.
+ */
+const SQLITE_WORDS: Readonly<Record<"full" | "damaged", RegExp>> = {
+  full: /database or disk is full/,
+  damaged: /file is not a database|database disk image is malformed/,
+};
+
+/** Whether an error is SQLite's word for a full disk or a damaged file. */
+export function isSqliteError(error: unknown, what: "full" | "damaged"): boolean {
+  return error instanceof Error && SQLITE_WORDS[what].test(error.message);
+}
 
 /** No room left on the disk, or in the user's quota, or for the file. */
 function isFull(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
   if ("code" in error && ["ENOSPC", "EDQUOT", "EFBIG"].includes(String(error.code))) return true;
-  return "errcode" in error && typeof error.errcode === "number" &&
-    (error.errcode & 0xff) === SQLITE_FULL;
+  return isSqliteError(error, "full");
 }
 
 /** Marks what went wrong while `doing` something; what is marked already passes as it is. */

@@ -1,0 +1,99 @@
+/**
+ * How fast and how much a sink may be sent: a limit per UTC day for those who pay by the byte, and a
+ * limit per second for those who share the line.
+ *
+ * @module
+ */
+import type { Clip, Clock } from "../types.ts";
+
+const DAY_MS = 86_400_000;
+
+/** Counts what was sent today (UTC) against a limit. */
+export class DailyCap {
+  readonly #limitBytes: number;
+  readonly #clock: Clock;
+  #day = 0;
+  #usedBytes = 0;
+
+  /** `usedBytes` is what this day has seen already, as far as is known. */
+  constructor(limitBytes: number, clock: Clock, usedBytes = 0) {
+    this.#limitBytes = limitBytes;
+    this.#clock = clock;
+    this.#day = this.#today();
+    this.#usedBytes = usedBytes;
+  }
+
+  /**
+   * Whether so many bytes more are allowed today. A clip larger than the whole limit is allowed as
+   * the first of a day: otherwise it could never go.
+   */
+  allows(bytes: number): boolean {
+    this.#turn();
+    return this.#usedBytes === 0 || this.#usedBytes + bytes <= this.#limitBytes;
+  }
+
+  /** Counts bytes that are about to be sent; negative ones were not sent after all. */
+  add(bytes: number): void {
+    this.#turn();
+    this.#usedBytes = Math.max(0, this.#usedBytes + bytes);
+  }
+
+  /** Until the next UTC day, ms. */
+  get waitMs(): number {
+    return DAY_MS - ((this.#clock.now() % DAY_MS) + DAY_MS) % DAY_MS;
+  }
+
+  /** Sent today, bytes. */
+  get usedBytes(): number {
+    this.#turn();
+    return this.#usedBytes;
+  }
+
+  #turn(): void {
+    const today = this.#today();
+    // A clock that goes back does not give the day anew.
+    if (today <= this.#day) return;
+    this.#day = today;
+    this.#usedBytes = 0;
+  }
+
+  #today(): number {
+    return Math.floor(this.#clock.now() / DAY_MS);
+  }
+}
+
+/** Hands out bytes at a steady rate to all clips of one sink together, with bursts of one second. */
+export class Bandwidth {
+  readonly #bytesPerSecond: number;
+  readonly #clock: Clock;
+  /** When all that was handed out will have been earned, monotonic ms. */
+  #paidAtMs = -Infinity;
+
+  constructor(bytesPerSecond: number, clock: Clock) {
+    this.#bytesPerSecond = bytesPerSecond;
+    this.#clock = clock;
+  }
+
+  /** Waits until so many bytes may be sent. */
+  async take(bytes: number, options: { readonly signal: AbortSignal }): Promise<void> {
+    const now = this.#clock.monotonic();
+    this.#paidAtMs = Math.max(this.#paidAtMs, now - 1000) + bytes / this.#bytesPerSecond * 1000;
+    if (this.#paidAtMs > now) await this.#clock.sleep(this.#paidAtMs - now, options);
+  }
+
+  /** The same clip, read no faster than allowed. */
+  slow(clip: Clip, options: { readonly signal: AbortSignal }): Clip {
+    return {
+      ...clip,
+      open: (fromByte) =>
+        clip.open(fromByte).pipeThrough(
+          new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
+            transform: async (chunk, controller) => {
+              await this.take(chunk.length, options);
+              controller.enqueue(chunk);
+            },
+          }),
+        ),
+    };
+  }
+}
