@@ -23,7 +23,6 @@ async function clipIn(
   state: State,
   recording: (typeof recordings)[keyof typeof recordings],
 ): Promise<{ readonly file: Uint8Array<ArrayBuffer>; readonly minFrames: number }> {
-  // The sound ends later than the pictures: without it, the last fragment has some.
   const { torn, finished, fragmentEnds } = writeClip(recording);
   const cut = torn.slice(0, (fragmentEnds[2] ?? 0) - 100);
   if (state === "finished") return { file: finished, minFrames: 45 };
