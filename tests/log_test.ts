@@ -298,3 +298,21 @@ Deno.test("what opens something alone in a compound secret is taken out alone", 
     for (const secret of before) revealedSecrets.add(secret);
   }
 });
+
+Deno.test("a cookie of two thousand characters is taken out whole, coded, and value by value", () => {
+  const before = [...revealedSecrets];
+  const random = seeded(7);
+  const value = () =>
+    Array.from({ length: 60 }, () => Math.floor(random() * 36).toString(36)).join("");
+  const values = Array.from({ length: 30 }, value);
+  const cookie = values.map((one, i) => `__Secure-${i}SID=${one}`).join("; ");
+  try {
+    revealedSecrets.add(cookie);
+    equal(redact(`sent ${encodeURIComponent(cookie)}!`), "sent ***!");
+    equal(redact(`sent ${JSON.stringify({ c: cookie })}`), 'sent {"c":"***"}');
+    equal(redact(`only ${values[17]} of it`), "only *** of it");
+  } finally {
+    revealedSecrets.clear();
+    for (const secret of before) revealedSecrets.add(secret);
+  }
+});
