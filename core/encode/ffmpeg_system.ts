@@ -155,6 +155,8 @@ class Child {
   #busySinceMs = 0;
   #busyMs = 0;
   #inputEnded = false;
+  /** It did not make a key picture where it was told to. */
+  #offBeat = false;
   #dead = false;
   #said = "";
 
@@ -189,7 +191,8 @@ class Child {
 
   /** Whether a GOP with these arguments may follow in this child. */
   fits(args: readonly string[]): boolean {
-    return !this.#dead && !this.#inputEnded && this.#pictures < PICTURES_PER_CHILD &&
+    return !this.#dead && !this.#inputEnded && !this.#offBeat &&
+      this.#pictures < PICTURES_PER_CHILD &&
       args.length === this.#args.length && args.every((arg, i) => arg === this.#args[i]);
   }
 
@@ -254,6 +257,8 @@ class Child {
     if (this.#inside === 0) this.#busyMs += this.#monotonic() - this.#busySinceMs;
     // A GOP whose last picture was lost ends when the next GOP's first one comes.
     while (this.#gops[0]?.isBefore(index)) this.#gops[0].finish();
+    // So it goes when the key picture was undecodable: another child starts on the beat again.
+    if (this.#gops[0]?.isFresh && !isKey) this.#offBeat = true;
     this.#gops[0]?.coded(index, { isKey, data, config: this.#config });
   }
 
@@ -301,6 +306,11 @@ class SystemGop implements Gop {
   end(): void {
     this.#ended = true;
     this.#finishIfWhole();
+  }
+
+  /** Nothing has come out yet. */
+  get isFresh(): boolean {
+    return this.#lastCoded < 0;
   }
 
   isBefore(index: number): boolean {

@@ -76,8 +76,11 @@ const scope = self as unknown as {
   onmessage: ((event: MessageEvent<WorkerSetup | WorkerJob>) => void) | null;
 };
 
+/** A job may come before the glue is loaded: it waits for it. */
+let settingUp: Promise<void> = Promise.resolve();
+
 scope.onmessage = ({ data }) => {
-  const work = data.kind === "setup" ? setUp(data) : encode(data);
+  const work = data.kind === "setup" ? settingUp = setUp(data) : settingUp.then(() => encode(data));
   work.catch((error: unknown) => report({ kind: "failed", busyMs: 0, message: String(error) }));
 };
 

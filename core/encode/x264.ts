@@ -17,9 +17,12 @@ import type { EngineName, Quality } from "./engine.ts";
 export const PICTURE_MS = 40;
 const KEY_MARK_MS = 20;
 
-/** The time that carries picture `index` through ffmpeg. */
+/**
+ * The time that carries picture `index` through ffmpeg. The first one is key anyway, and must not be
+ * marked: ffmpeg counts the time in `-force_key_frames` from the first picture that it sees.
+ */
 export function timeOfPicture(index: number, isKey: boolean): number {
-  return index * PICTURE_MS + (isKey ? KEY_MARK_MS : 0);
+  return index * PICTURE_MS + (isKey && index > 0 ? KEY_MARK_MS : 0);
 }
 
 /** The picture that a time stands for. */
@@ -105,6 +108,7 @@ export function ffmpegArguments(options: {
     "error",
     "-threads",
     "1",
+    "-copyts",
     "-nofind_stream_info",
     "-fflags",
     "nobuffer",
