@@ -23,7 +23,7 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
   const terminal = systemTerminal({ noColor: argv.includes("--no-color") });
   let debug = argv.includes("--debug");
   try {
-    const invocation = parseArguments(argv, { terminal, version: await describeVersion() });
+    const invocation = await parseArguments(argv, { terminal, version: await describeVersion() });
     if (typeof invocation === "number") return invocation;
     debug ||= invocation.logLevel === "debug";
     const { stop, hardStop } = listenForSignals(terminal);

@@ -4,16 +4,17 @@
  *
  * @module
  */
-import { formatMessage, message, runParser } from "@optique/core";
+import { formatMessage, type Message, message, runParser, suggestSync } from "@optique/core";
 import { EXIT, type ExitCode } from "../core/exit_codes.ts";
 import { commandLineParser, type Invocation, topExamples } from "./arguments.ts";
 import { styles, type Terminal } from "./terminal.ts";
 
 /** The line is dealt with: nothing is left to run. */
 class Finished {
-  readonly exitCode: ExitCode;
-  constructor(exitCode: ExitCode) {
-    this.exitCode = exitCode;
+  /** What was wrong with it. */
+  readonly mistake?: Message;
+  constructor(mistake?: Message) {
+    this.mistake = mistake;
   }
 }
 
@@ -22,13 +23,13 @@ class Finished {
  *
  * @returns what to run, or the exit code where help or an error was printed
  */
-export function parseArguments(
+export async function parseArguments(
   argv: readonly string[],
   { terminal, version }: { readonly terminal: Terminal; readonly version: string },
-): Invocation | ExitCode {
+): Promise<Invocation | ExitCode> {
   const { columns } = terminal.size();
-  const finish = (exitCode: ExitCode) => (): never => {
-    throw new Finished(exitCode);
+  const finish = (): never => {
+    throw new Finished();
   };
   // A bare `camsink` is somebody's first look.
   const args = argv.length === 0 ? ["--help"] : argv;
@@ -44,31 +45,54 @@ export function parseArguments(
       help: {
         command: { group: "Help" },
         option: { names: ["-h", "--help"], group: "Help" },
-        onShow: finish(EXIT.ok),
+        onShow: finish,
       },
       version: {
         value: version,
         option: { names: ["-V", "--version"], group: "Help" },
-        onShow: finish(EXIT.ok),
+        onShow: finish,
       },
       completion: {
         command: { names: ["completions", "completion"], group: "Help" },
-        onShow: finish(EXIT.ok),
+        onShow: finish,
       },
       stdout: (text) => terminal.out(text.replace(/\n+$/, "")),
       // Said below, in this program's own words.
       stderr: () => {},
-      onError: (_code, error) => {
-        const style = styles(terminal.color);
-        const text = formatMessage(error, { colors: terminal.color, quotes: !terminal.color })
-          .replaceAll(/\s*\n\s*/g, " ");
-        terminal.err(`${style.red("camsink:")} ${text}`);
-        terminal.err(`${style.dim("camsink --help lists the commands and flags.")}`);
-        throw new Finished(EXIT.usage);
+      onError: (_code, mistake) => {
+        throw new Finished(mistake);
       },
     });
   } catch (end) {
-    if (end instanceof Finished) return end.exitCode;
-    throw end;
+    if (!(end instanceof Finished)) throw end;
+    if (end.mistake === undefined) return EXIT.ok;
+    const style = styles(terminal.color);
+    const said = await describeMistake(end.mistake, { args, color: terminal.color });
+    terminal.err(`${style.red("camsink:")} ${said}`);
+    terminal.err(style.dim("camsink --help lists the commands, camsink COMMAND --help its flags."));
+    return EXIT.usage;
   }
+}
+
+/** What was wrong, on one line, with the word that was most likely meant. */
+async function describeMistake(
+  mistake: Message,
+  { args, color }: { readonly args: readonly string[]; readonly color: boolean },
+): Promise<string> {
+  const plain = formatMessage(mistake, { colors: false, quotes: false });
+  const [, unknown] =
+    /^Unexpected option or (?:subcommand|argument): (\S+?)\.(?:\s|$)/.exec(plain) ?? [];
+  const at = unknown === undefined ? -1 : args.indexOf(unknown);
+  if (unknown === undefined || at < 0) {
+    return formatMessage(mistake, { colors: color, quotes: !color }).replaceAll(/\s*\n\s*/g, " ");
+  }
+  // The parser itself compares with the first commands only; here, with what may stand in this place.
+  const { nearest } = await import("../core/config/problems.ts");
+  const prefix = unknown.startsWith("--") ? "--" : unknown.startsWith("-") ? "-" : "";
+  const [first = "", ...rest] = [...args.slice(0, at), prefix];
+  const possible = suggestSync(commandLineParser, [first, ...rest])
+    .flatMap((suggestion) => suggestion.kind === "literal" ? [suggestion.text] : []);
+  const meant = nearest(unknown, possible);
+  return `unknown ${unknown.startsWith("-") ? "flag" : "command or argument"} "${unknown}"` +
+    (meant === undefined ? "" : `; did you mean "${meant}"?`);
 }

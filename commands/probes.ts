@@ -198,7 +198,7 @@ export async function probeSink(
         ? "make room there"
         : kind === "permanent"
         ? "correct the sink's options"
-        : "see that the address is right and that this machine reaches it",
+        : "see that it is there and that this machine reaches it",
       exitCode: kind === "auth" ? EXIT.denied : EXIT.unavailable,
     };
   }
