@@ -6,7 +6,7 @@
  */
 import { readFile } from "node:fs/promises";
 import { ConfigError, findConfig, loadConfig } from "../core/config/load.ts";
-import { importFoggycam } from "../core/config/foggycam_import.ts";
+import { type FoggycamImport, importFoggycam } from "../core/config/foggycam_import.ts";
 import { configJsonSchemaText } from "../core/config/json_schema.ts";
 import { EXIT, type ExitCode, withExitCode } from "../core/exit_codes.ts";
 import type { ConfigArguments } from "./arguments.ts";
@@ -85,7 +85,7 @@ async function importFrom(
       EXIT.config,
     );
   }
-  const imported = importFoggycam(json);
+  const imported = importOf(json, args.file);
   const style = styles(terminal.color);
   for (const note of imported.notes) terminal.err(`${style.yellow("note:")} ${note}`);
   if (args.out === undefined) {
@@ -95,4 +95,13 @@ async function importFrom(
     terminal.err(`Wrote ${args.out}. Next: camsink check --config ${args.out}`);
   }
   return EXIT.ok;
+}
+
+function importOf(json: unknown, file: string): FoggycamImport {
+  try {
+    return importFoggycam(json);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw withExitCode(new Error(`cannot import ${file}: ${reason}`, { cause }), EXIT.config);
+  }
 }

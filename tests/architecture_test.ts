@@ -103,9 +103,12 @@ const FILES: readonly SourceFile[] = [...walk(ROOT)];
 /** The specifiers that a file imports, statically, dynamically or for types. */
 function importsOf({ text }: SourceFile): string[] {
   const code = text.replace(/\/\*[\s\S]*?\*\//g, "").replace(/^\s*\/\/.*$/gm, "");
-  return [...code.matchAll(/(?:\bfrom\s*|\bimport\s*\(?\s*)"([^"\s]+)"/g)].map(([, name]) =>
-    name ?? ""
-  );
+  const patterns = [
+    /^(?:import|export)\b[^"';]*\bfrom\s+"([^"\s]+)"/gm,
+    /^import\s+"([^"\s]+)"/gm,
+    /\bimport\(\s*"([^"\s]+)"\s*[,)]/g,
+  ];
+  return patterns.flatMap((pattern) => [...code.matchAll(pattern)].map(([, name]) => name ?? ""));
 }
 
 /** A relative import as a path from the root. */
