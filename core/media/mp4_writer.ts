@@ -13,7 +13,9 @@
  *
  *     ftyp · mdat ( … all of the above … ) · moov
  *
- * Sample data is never copied: a fragment is returned as one header and the units' own buffers.
+ * Sample data is not copied: a fragment is returned as its header and the units' own buffers,
+ * neighbours in one buffer as one piece. Only scattered pieces below 4 kB (sound) are gathered into
+ * one, because a write costs more than their copy.
  *
  * **Times.** Every time is rounded once, from the unit's own microseconds, so no error adds up. The
  * clip's zero is its first picture's or sound's presentation time. In the finished clip composition
@@ -57,6 +59,9 @@ export const DESCRIPTION_UUID: Uint8Array = Uint8Array.from(
 export const DELAY_UUID: Uint8Array = Uint8Array.from(
   [0x7e, 0x5a, 0x10, 0xc9, 0x31, 0xd4, 0x4b, 0x02, 0x9c, 0x68, 0x43, 0x61, 0x6d, 0x73, 0x6e, 0x6b],
 );
+
+/** Copying less than this costs less than another write. */
+const SMALL_PIECE_BYTES = 4096;
 
 /** Seconds from 1900, where NTP begins to count, to 1970. */
 const NTP_EPOCH_S = 2_208_988_800;
@@ -102,7 +107,7 @@ export interface Mp4Writer {
   fits(track: Track): boolean;
   /**
    * One fragment of units in decode order, of any tracks; it need not begin with a key unit. Returns
-   * the bytes to append, in pieces that are views of the units' data.
+   * the bytes to append, in pieces that mostly are views of the units' data.
    *
    * @throws MediaError, with nothing changed, if a unit cannot be part of this clip
    */
@@ -276,7 +281,7 @@ class Writer implements Mp4Writer {
       }
     }
     this.#bytes = offset;
-    return out;
+    return gather(out);
   }
 
   finish(options: NextUnits = {}): Mp4End {
@@ -543,6 +548,23 @@ function append(out: Uint8Array[], piece: Uint8Array): void {
   } else if (piece.length > 0) {
     out.push(piece);
   }
+}
+
+/** Joins pieces next to each other that are smaller than what a write of their own is worth. */
+function gather(pieces: readonly Uint8Array[]): Uint8Array[] {
+  const out: Uint8Array[] = [];
+  for (let i = 0; i < pieces.length;) {
+    let end = i;
+    while ((pieces[end]?.length ?? Infinity) < SMALL_PIECE_BYTES) end++;
+    if (end > i + 1) {
+      out.push(bytes(...pieces.slice(i, end)));
+      i = end;
+    } else {
+      out.push(pieces[i] ?? new Uint8Array());
+      i++;
+    }
+  }
+  return out;
 }
 
 function sameTrack(a: Track, b: Track): boolean {

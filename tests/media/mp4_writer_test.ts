@@ -259,7 +259,7 @@ Deno.test("times do not drift over 24 h of pictures and sound at odd rates", () 
 });
 
 Deno.test("sample data is handed on in its own buffers, neighbours as one piece", () => {
-  const buffer = new Uint8Array(1000);
+  const buffer = new Uint8Array(100_000);
   const unit = (from: number, to: number, us: number): AccessUnit => ({
     trackId: 1,
     data: buffer.subarray(from, to),
@@ -274,9 +274,30 @@ Deno.test("sample data is handed on in its own buffers, neighbours as one piece"
     camera: "a",
     product: "b",
   });
-  const [, ...data] = writer.fragment([unit(0, 100, 0), unit(100, 300, 10), unit(400, 500, 20)]);
-  assert.deepEqual(data.map((piece) => [piece.byteOffset, piece.length]), [[0, 300], [400, 100]]);
+  const [, ...data] = writer.fragment([
+    unit(0, 10_000, 0),
+    unit(10_000, 30_000, 10),
+    unit(40_000, 50_000, 20),
+  ]);
+  assert.deepEqual(data.map((piece) => [piece.byteOffset, piece.length]), [[0, 30_000], [
+    40_000,
+    10_000,
+  ]]);
   assert.ok(data.every((piece) => piece.buffer === buffer.buffer));
+});
+
+Deno.test("small scattered pieces are handed on as one", () => {
+  const sound = bFrames.units.filter((unit) => unit.trackId === 2);
+  const writer = createMp4Writer({
+    tracks: bFrames.tracks,
+    startedAt: STARTED_AT,
+    camera: "a",
+    product: "b",
+  });
+  assert.equal(
+    writer.fragment(sound.map((unit) => ({ ...unit, data: unit.data.slice() }))).length,
+    1,
+  );
 });
 
 Deno.test("new parameter sets begin a new sample description, and stand in front of their key unit", () => {
