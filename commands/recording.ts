@@ -35,6 +35,9 @@ const REDISCOVER_MS = 60_000;
 /** A camera that is silent for so long is lost, ms; a slow one gets three pictures' time. */
 const STALL_MS = 10_000;
 
+/** In the end a sink that fails for so long is not waited for, ms. */
+const TROUBLE_MS = 3000;
+
 /** Records until `stop` is aborted, delivers what is left within `drainMs`, and closes everything. */
 export async function record(options: RecordingOptions): Promise<void> {
   const { config, board, clock, random, stop, drainMs } = options;
@@ -101,14 +104,32 @@ export async function record(options: RecordingOptions): Promise<void> {
       log: (camera) => getLog(camera ?? "camsink"),
     }, stop);
     await Promise.all(
-      deliveries.map((delivery) =>
-        delivery.drain({ timeoutMs: drainMs, signal: stopDelivery.signal })
-      ),
+      deliveries.map((delivery, index) => drain(delivery, sinks[index]?.status, options)),
     );
   } finally {
     stopDelivery.abort();
     await Promise.allSettled([delivering, watching]);
   }
+}
+
+/** Waits for what is left, but not for a sink that is in trouble: its clips are safe on the spool. */
+async function drain(
+  delivery: Delivery,
+  status: SinkStatus | undefined,
+  { clock, drainMs }: RecordingOptions,
+): Promise<void> {
+  const end = new AbortController();
+  const giveUp = (async () => {
+    let troubledMs = 0;
+    while (troubledMs < TROUBLE_MS) {
+      await clock.sleep(250, { signal: end.signal });
+      troubledMs = status?.state === "retrying" ? troubledMs + 250 : 0;
+    }
+    end.abort();
+  })().catch(() => {}); // drained
+  await delivery.drain({ timeoutMs: drainMs, signal: end.signal });
+  end.abort();
+  await giveUp;
 }
 
 /** The spool knows the disk and the media room the format; here the one is told by the other. */

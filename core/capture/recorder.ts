@@ -104,7 +104,10 @@ export async function recordCamera(options: RecorderOptions, signal: AbortSignal
       await clock.sleep(pauseMs, { signal }).catch(() => {});
     }
   }
-  if (gapSinceMonotonic !== undefined) status.gaps.totalMs += clock.monotonic() - gapSinceMonotonic;
+  if (gapSinceMonotonic !== undefined) {
+    status.gaps.totalMs += clock.monotonic() - gapSinceMonotonic;
+    status.gapSinceMs = undefined;
+  }
   status.state = "stopped";
   status.fps = 0;
 }

@@ -11,8 +11,7 @@
 import { TextLineStream } from "../support/text_lines.ts";
 import { readClip } from "../support/clip_frames.ts";
 import { walkFiles } from "../support/walk_files.ts";
-import { startNestSimulator } from "../../simulators/nest/mod.ts";
-import { cameraCode } from "../../simulators/scene/strip.ts";
+import { cameraCode, startNestSimulator } from "../../simulators/mod.ts";
 import { seededRandom } from "../../simulators/scene/random.ts";
 
 /** What a run came to. Durations in ms. */
@@ -56,7 +55,9 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosTotals> {
   const { kills, seed, cameras = 4, fps = 5 } = options;
   const random = seededRandom(seed);
   const root = await Deno.makeTempDir({ prefix: "camsink-chaos-" });
-  await using simulator = await startNestSimulator({ cameras });
+  await using simulator = await startNestSimulator({
+    cameras: Array.from({ length: cameras }, (_, index) => ({ name: `camera ${index + 1}` })),
+  });
   const config = `${root}/camsink.json`;
   await Deno.writeTextFile(
     config,
@@ -81,7 +82,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosTotals> {
     const killedAtMs: number[] = [];
     const restartsMs: number[] = [];
     for (let kill = 1; kill <= kills; kill++) {
-      const program = startProgram(config, simulator.accessToken, finished);
+      const program = startProgram(config, simulator.credentials.accessToken, finished);
       const startedAt = performance.now();
       await program.recording(cameras);
       restartsMs.push(performance.now() - startedAt);
@@ -92,7 +93,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosTotals> {
       options.onProgress?.(kill);
     }
     // The last run is left alone: it must repair and deliver what the killed ones left behind.
-    const last = startProgram(config, simulator.accessToken, finished);
+    const last = startProgram(config, simulator.credentials.accessToken, finished);
     await last.recording(cameras);
     await delay(CLIP_MS);
     last.kill("SIGINT");

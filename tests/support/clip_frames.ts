@@ -51,7 +51,7 @@ export async function readClip(bytes: Uint8Array): Promise<ClipContent> {
   }
   const frames = timesMs.map((ptsMs, index) => {
     const picture = luma.subarray(index * pictureBytes, (index + 1) * pictureBytes);
-    const strip = readStrip(picture, widthPx);
+    const strip = readStrip(picture, area.widthPx);
     return strip ? { ptsMs, strip } : { ptsMs };
   });
   return { widthPx, heightPx, durationMs: endMs, frames };
@@ -63,7 +63,9 @@ interface Area {
 }
 
 const decodeArguments = (input: string, area: Area, output: string) => [
-  ...["-v", "error", "-xerror", "-i", input, "-map", "0:v:0", "-vsync", "passthrough"],
+  ...["-v", "error", "-xerror", "-i", input, "-map", "0:v:0"],
+  // Times as fine as the clip's: ffmpeg would round them to a frame rate that it guesses.
+  ...["-vsync", "passthrough", "-enc_time_base", "1:1000000"],
   ...["-vf", `crop=${area.widthPx}:${area.heightPx}:0:0,format=gray`],
   ...["-f", "rawvideo", output],
 ];
