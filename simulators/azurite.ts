@@ -32,17 +32,21 @@ export interface AzuriteOptions {
   readonly signal?: AbortSignal;
   /** Give up when nothing has happened for so long; 60 s by default. */
   readonly stallMs?: number;
+  /** The machine's own clocks by default. */
   readonly clock?: Clock;
 }
 
 /** A running emulator. */
 export interface Azurite extends AsyncDisposable {
+  /** For the option `connectionString` of the azure-blob sink, or for any Azure SDK. */
   readonly connectionString: string;
   /** `http://127.0.0.1:PORT/devstoreaccount1` */
   readonly blobUrl: string;
+  /** The account's name, the same in every emulator. */
   readonly account: string;
   /** In base64. */
   readonly key: string;
+  /** The port that it listens on. */
   readonly port: number;
   /** Ends the process and waits until it is gone. */
   stop(): Promise<void>;

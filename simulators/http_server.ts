@@ -50,7 +50,9 @@ export interface LoopbackServer {
 
 /** Certificate and key of a server, both PEM. */
 export interface ServerTls {
+  /** The certificate, or a chain that begins with it. */
   readonly certPem: string;
+  /** Its private key, PKCS #8. */
   readonly keyPem: string;
 }
 

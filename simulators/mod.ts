@@ -34,3 +34,4 @@ export {
 } from "./snapshot_camera.ts";
 export { type Azurite, type AzuriteOptions, isAzuriteCached, startAzurite } from "./azurite.ts";
 export { createLoopbackCertificate, type LoopbackCertificate } from "./certificate.ts";
+export type { Clock } from "../core/types.ts";

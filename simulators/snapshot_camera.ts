@@ -35,11 +35,15 @@ export type SnapshotAuth =
 
 /** What a snapshot camera is made from. */
 export interface SnapshotCameraOptions {
+  /** Written into the picture, and the seed of its place. */
   readonly name: string;
+  /** 1280 by default. */
   readonly widthPx?: number;
+  /** 720 by default. */
   readonly heightPx?: number;
   /** 0, the default, takes any free port. */
   readonly port?: number;
+  /** None by default. */
   readonly auth?: SnapshotAuth;
   /** How often the picture changes; without it every request gets a new one. */
   readonly fps?: number;
@@ -47,17 +51,23 @@ export interface SnapshotCameraOptions {
   readonly etag?: boolean;
   /** True by default; false closes the connection after each picture. */
   readonly keepAlive?: boolean;
+  /** A scene in which nothing moves. */
   readonly still?: boolean;
+  /** Serve HTTPS with this certificate, which must name 127.0.0.1. */
   readonly tls?: ServerTls;
+  /** The machine's own clocks by default. */
   readonly clock?: Clock;
   /** Gives numbers in [0, 1); makes the nonces. */
   readonly random?: () => number;
+  /** Closes the camera. */
   readonly signal?: AbortSignal;
 }
 
 /** What a snapshot camera has served. */
 export interface SnapshotCounts {
+  /** All of them, refused ones too. */
   readonly requests: number;
+  /** Pictures given, whole or spoiled by a fault. */
   readonly pictures: number;
   /** Answers 304. */
   readonly unchanged: number;
@@ -69,12 +79,15 @@ export interface SnapshotCounts {
 
 /** A running snapshot camera. */
 export interface SnapshotCamera extends AsyncDisposable {
+  /** Written into the picture. */
   readonly name: string;
   /** `http://127.0.0.1:PORT/snap.jpg` */
   readonly url: string;
+  /** What it has served so far. */
   readonly served: SnapshotCounts;
   /** As in the simulated cloud; all of them on the host `image`. */
   readonly faults: Faults;
+  /** Breaks all connections and frees the port. */
   close(): Promise<void>;
 }
 

@@ -12,6 +12,7 @@ export type CameraState = "online" | "offline" | "off";
 
 /** What a simulated camera is made from. */
 export interface NestCameraOptions {
+  /** What its owner calls it; also the seed of its picture. */
   readonly name: string;
   /** The regional host that serves it: `us1` by default. */
   readonly region?: string;
@@ -23,6 +24,7 @@ export interface NestCameraOptions {
   readonly fps?: number;
   /** A scene in which nothing moves. */
   readonly still?: boolean;
+  /** How it is doing at first; `online` by default. */
   readonly state?: CameraState;
   /** 32 hex digits; made from the name by default. */
   readonly uuid?: string;
@@ -34,6 +36,7 @@ export interface ServedCounts {
   readonly requests: number;
   /** Pictures given, whole or spoiled by a fault. */
   readonly pictures: number;
+  /** Bytes of the pictures given. */
   readonly bytes: number;
   /** Counter of the newest frame; 0 before the first. */
   readonly lastCounter: number;
@@ -43,12 +46,19 @@ export interface ServedCounts {
 
 /** A camera as a test sees it. */
 export interface NestCamera {
+  /** 32 hex digits, as discovery gives them. */
   readonly uuid: string;
+  /** What its owner calls it. */
   readonly name: string;
+  /** The regional host that serves it: `us1`, `eu1` … */
   readonly region: string;
+  /** Width of its widest picture, px. */
   readonly widthPx: number;
+  /** Height of its widest picture, px. */
   readonly heightPx: number;
+  /** How it is doing. */
   readonly state: CameraState;
+  /** What it has served so far. */
   readonly served: ServedCounts;
   /** Switches it off, cuts it off, or brings it back; those who wait for changes are told. */
   setState(state: CameraState): void;

@@ -23,7 +23,9 @@ export interface NestUrls {
 
 /** The password login, where it is simulated as still working. */
 export interface PasswordLogin {
+  /** The account's e-mail address. */
   readonly email: string;
+  /** The account's password. */
   readonly password: string;
   /** Asked for as a second factor. */
   readonly pin?: string;

@@ -39,14 +39,19 @@ export interface Fault {
   readonly path?: string;
   /** How often; without it until it is removed. */
   readonly count?: number;
+  /** How long a `slow` answer takes, ms. */
   readonly ms?: number;
+  /** The HTTP status of the kind `status`. */
   readonly status?: number;
+  /** The `Retry-After` header of the kind `status`, s. */
   readonly retryAfterSeconds?: number;
 }
 
 /** A fault that was added and has not run out. */
 export interface ActiveFault extends Fault {
+  /** Names the fault to `clear`. */
   readonly id: number;
+  /** Where it happens. */
   readonly on: FaultHost;
   /** How often it happened so far. */
   readonly happened: number;

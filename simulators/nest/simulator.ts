@@ -34,9 +34,11 @@ const HOUR_MS = 3_600_000;
 
 /** What a simulated cloud is made from. */
 export interface NestSimulatorOptions {
+  /** The account's cameras at first; names must differ, or uuids be given. */
   readonly cameras: readonly NestCameraOptions[];
   /** The first of several ports in a row; 0, the default, takes any free ones. */
   readonly port?: number;
+  /** The machine's own clocks by default; tokens run out by it, pictures show it. */
   readonly clock?: Clock;
   /** Gives numbers in [0, 1); makes the tokens. */
   readonly random?: () => number;
@@ -74,22 +76,29 @@ export interface NestCredentials {
   readonly issueToken: string;
   /** Of a Google account: the Cookie header of that request. */
   readonly cookie: string;
+  /** The account's number. */
   readonly userId: string;
 }
 
 /** A running cloud. */
 export interface NestSimulator extends AsyncDisposable {
+  /** Where a client is to be pointed. */
   readonly endpoints: NestEndpoints;
   /** Where {@linkcode answerControl} is reached: `…/__control` on the home host. */
   readonly controlUrl: string;
+  /** What opens the account. */
   readonly credentials: NestCredentials;
+  /** The account's cameras as they are now. */
   readonly cameras: readonly NestCamera[];
+  /** What goes wrong on demand. */
   readonly faults: Faults;
   /** How often each route was asked: `"home GET /session"` → 2. */
   readonly requests: ReadonlyMap<string, number>;
   /** The camera of this name or uuid. @throws if there is none */
   camera(nameOrUuid: string): NestCamera;
+  /** Gives the account another camera, where needed with a new regional host. */
   addCamera(options: NestCameraOptions): Promise<NestCamera>;
+  /** Takes a camera from the account. */
   removeCamera(nameOrUuid: string): void;
   /** Ends every token but the Nest account's access token. */
   expireTokens(): void;
@@ -97,6 +106,7 @@ export interface NestSimulator extends AsyncDisposable {
   revokeAccessToken(): void;
   /** Signs the Google account out: its cookie is dead, for good. */
   logOut(): void;
+  /** Breaks all connections and frees the ports. */
   close(): Promise<void>;
 }
 

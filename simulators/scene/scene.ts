@@ -36,7 +36,9 @@ export interface SceneOptions {
 
 /** A camera's view. */
 export interface Scene {
+  /** Width of every frame, px. */
   readonly widthPx: number;
+  /** Height of every frame, px. */
   readonly heightPx: number;
   /** The picture of this moment: a whole JPEG, in a buffer of its own. */
   frame(options: { readonly counter: number; readonly takenAtMs: number }): Uint8Array<ArrayBuffer>;

@@ -29,6 +29,7 @@ const BRIGHT_ABOVE = 160;
 export interface Strip {
   /** {@linkcode cameraCode} of the camera's name. */
   readonly camera: number;
+  /** The frame's number, 32 bits. */
   readonly counter: number;
   /** Ms since the Unix epoch. */
   readonly takenAtMs: number;
