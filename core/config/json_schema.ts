@@ -17,16 +17,18 @@ export type { JsonSchema } from "@valibot/to-json-schema";
 /** What editors are told about a marked text. */
 const MARKS: Readonly<Record<ValueMark["camsink"], JsonSchema>> = {
   duration: {
+    title: "duration",
     pattern: String.raw`^(\d+(\.\d+)?(ms|s|min|m|h|d))+$`,
     examples: ["60s", "5m", "1h30m"],
   },
   size: {
+    title: "size",
     pattern: String.raw`^\d+(\.\d+)?\s?([kKMGT]i?B|B)$`,
     examples: ["500MB", "20GB", "512MiB"],
   },
-  secret: { minLength: 1, examples: ["env:NAME", "file:/path/to/secret"] },
-  path: { minLength: 1 },
-  url: { pattern: "^[Hh][Tt][Tt][Pp][Ss]?://" },
+  secret: { title: "secret", minLength: 1, examples: ["env:NAME", "file:/path/to/secret"] },
+  path: { title: "path", minLength: 1 },
+  url: { title: "URL", format: "uri", pattern: "^[Hh][Tt][Tt][Pp][Ss]?://" },
 };
 
 /** A schema's own description, or that of what it makes optional. */

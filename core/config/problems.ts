@@ -249,6 +249,11 @@ export function problemsOf(
     } else if (value === undefined && path.length > 0) {
       add(path, `missing, expected ${said.expected}`);
     } else {
+      // A rule about several keys of an object, where the object itself is no news.
+      if (isContainer && !Array.isArray(value) && schema !== undefined && holdsNames(schema)) {
+        add(path, `expected ${said.expected}`);
+        continue;
+      }
       const words = types.length > 0 ? types : schema === undefined ? [] : wordsOf(schema);
       const meant = typeof value === "string" && words.length > 1 ? didYouMean(value, words) : "";
       add(path, `got ${got}, expected ${said.expected}${meant}`);
