@@ -169,12 +169,9 @@ class SinkDelivery implements Delivery {
       const rung = this.#bell.promise;
       const left = spool.backlog(name).clips;
       const leftMs = endMs - clock.monotonic();
-      const parked = this.#capReached ||
-        this.#trouble !== undefined && this.#trouble.kind !== "retry";
-      const hopeless = parked && !nudged && this.#underWay.size === 0;
-      if (left === 0 && this.#underWay.size === 0 || hopeless || leftMs <= 0 || signal.aborted) {
-        return { left };
-      }
+      const still = this.#underWay.size === 0;
+      const hopeless = still && (this.#capReached || this.#isParked() && !nudged);
+      if (left === 0 && still || hopeless || leftMs <= 0 || signal.aborted) return { left };
       nudged = false;
       await this.#race(signal, [rung], leftMs);
     }
@@ -437,9 +434,9 @@ class SinkDelivery implements Delivery {
   }
 
   #setCapReached(reached: boolean): void {
-    const { log, name } = this.#options;
-    const { perDayBytes = 0 } = this.#options;
-    if (reached && !this.#capReached && this.#cap) {
+    const { log, name, perDayBytes = 0 } = this.#options;
+    if (reached === this.#capReached) return;
+    if (reached && this.#cap) {
       log.warn(
         `the limit of ${formatBytes(perDayBytes)} a day is reached; clips wait on the ` +
           `spool until 00:00 UTC, in ${formatDuration(this.#cap.waitMs)}`,
@@ -447,6 +444,7 @@ class SinkDelivery implements Delivery {
       );
     }
     this.#capReached = reached;
+    this.#ring(); // a drain gives up
   }
 
   /** Sleeps until something may have changed. */
