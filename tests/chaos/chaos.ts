@@ -79,16 +79,17 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosTotals> {
   );
   try {
     const finished = new Map<string, string>();
-    const killedAtMs: number[] = [];
+    const runs: Run[] = [];
     const restartsMs: number[] = [];
     for (let kill = 1; kill <= kills; kill++) {
       const program = startProgram(config, simulator.credentials.accessToken, finished);
       const startedAt = performance.now();
+      const startedAtMs = Date.now();
       await program.recording(cameras);
       restartsMs.push(performance.now() - startedAt);
       await delay(300 + random() * 4000);
       program.kill("SIGKILL");
-      killedAtMs.push(Date.now());
+      runs.push({ startedAtMs, killedAtMs: Date.now() });
       await program.ended;
       options.onProgress?.(kill);
     }
@@ -101,7 +102,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosTotals> {
     return {
       kills,
       seed,
-      ...await judge({ root, finished, killedAtMs, cameras: simulator.cameras }),
+      ...await judge({ root, finished, runs, cameras: simulator.cameras }),
       restartP50Ms: percentile(restartsMs, 0.5),
       restartP95Ms: percentile(restartsMs, 0.95),
     };
@@ -160,14 +161,20 @@ function startProgram(config: string, token: string, finished: Map<string, strin
   };
 }
 
+/** One life of the program, wall ms. */
+interface Run {
+  readonly startedAtMs: number;
+  readonly killedAtMs: number;
+}
+
 interface Evidence {
   readonly root: string;
   readonly finished: ReadonlyMap<string, string>;
-  readonly killedAtMs: readonly number[];
+  readonly runs: readonly Run[];
   readonly cameras: readonly { readonly name: string }[];
 }
 
-async function judge({ root, finished, killedAtMs, cameras }: Evidence) {
+async function judge({ root, finished, runs, cameras }: Evidence) {
   const folder = `${root}/clips`;
   const delivered = new Map<string, string>();
   const frames = new Map<number, Map<number, number>>();
@@ -201,9 +208,10 @@ async function judge({ root, finished, killedAtMs, cameras }: Evidence) {
       framesLost += (counters[index] ?? 0) - (counters[index - 1] ?? 0) - 1;
     }
     const times = [...seen.values()].sort((a, b) => a - b);
-    for (const killed of killedAtMs) {
-      const before = times.findLast((time) => time <= killed);
-      if (before !== undefined) lostMs.push(killed - before);
+    for (const { startedAtMs, killedAtMs } of runs) {
+      // While the program did not run there was nothing to lose.
+      const before = times.findLast((time) => time <= killedAtMs) ?? 0;
+      lostMs.push(killedAtMs - Math.max(before, startedAtMs));
     }
   }
   return {
