@@ -150,6 +150,7 @@ const schema = v.pipe(
     ...options,
     container: options.container ?? CAMERA,
   })),
+  v.description("Azure Blob Storage, or anything that speaks its protocol."),
 );
 
 /** What the sink needs of the world. */

@@ -25,12 +25,15 @@ export interface LocalFolderOptions {
   readonly path: string;
 }
 
-const schema = v.strictObject({
-  path: v.pipe(
-    filePath(),
-    v.description("The folder that receives the clips; made if only its last part is missing."),
-  ),
-});
+const schema = v.pipe(
+  v.strictObject({
+    path: v.pipe(
+      filePath(),
+      v.description("The folder that receives the clips; made if only its last part is missing."),
+    ),
+  }),
+  v.description("A folder of this machine, or one that is mounted."),
+);
 
 /** The `local-folder` sink. */
 export const localFolder = defineSink<LocalFolderOptions>({
