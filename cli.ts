@@ -17,6 +17,12 @@ import { EXIT, type ExitCode, exitCodeOf } from "./core/exit_codes.ts";
 /** How long commands get after the second Ctrl-C to put the terminal in order, ms. */
 const HARD_STOP_MS = 300;
 
+/**
+ * Signals so close together are one press of Ctrl-C: the terminal sends it to every process in the
+ * foreground, and `deno task` and `npx` pass on what they got.
+ */
+const SAME_KEY_MS = 400;
+
 /** Runs one command line and gives back the exit code; nothing is thrown. */
 async function main(argv: readonly string[]): Promise<ExitCode> {
   // Needed before the line is parsed, for the parser's own messages.
@@ -103,9 +109,13 @@ async function prepareLog(invocation: Invocation, context: CommandContext): Prom
 function listenForSignals(terminal: Terminal): { stop: AbortSignal; hardStop: AbortSignal } {
   const stop = new AbortController();
   const hardStop = new AbortController();
+  let firstAtMs = 0;
   const onSignal = () => {
-    if (!stop.signal.aborted) return stop.abort(new DOMException("stopped", "AbortError"));
-    if (hardStop.signal.aborted) return;
+    if (!stop.signal.aborted) {
+      firstAtMs = systemClock.monotonic();
+      return stop.abort(new DOMException("stopped", "AbortError"));
+    }
+    if (hardStop.signal.aborted || systemClock.monotonic() - firstAtMs < SAME_KEY_MS) return;
     hardStop.abort(new DOMException("stopped at once", "AbortError"));
     terminal.footer([]);
     terminal.err("camsink: stopped at once; open clips are mended at the next start");
