@@ -52,6 +52,7 @@ export function parseText(text: string, path: string): Node {
       return [{
         path: [],
         text: `${line}:${column}: ${what}\n${excerpt(lines[line - 1] ?? "", column)}`,
+        line,
         column,
       }];
     });

@@ -36,8 +36,9 @@ export class ConfigError extends Error {
   readonly problems: readonly Problem[];
 
   constructor(path: string, problems: readonly Problem[]) {
-    const lines = problems.map(({ text, line }) =>
-      `  ${text}${line === undefined ? "" : ` (line ${line})`}`
+    const lines = problems.map(({ path: at, text, line }) =>
+      // The sentence about a slip of syntax begins with its line.
+      `  ${text}${line === undefined || at.length === 0 ? "" : ` (line ${line})`}`
     );
     const count = problems.length === 1 ? "a problem" : `${problems.length} problems`;
     super(`${path} has ${count}:\n${lines.join("\n")}`);

@@ -6,6 +6,7 @@
  */
 import { deepEqual, ok, rejects } from "node:assert/strict";
 import { ConfigError, parseConfig } from "../../core/config/load.ts";
+import { EXAMPLE } from "../../core/config/reference.ts";
 import { tables } from "./tables.ts";
 
 interface Broken {
@@ -441,4 +442,47 @@ Deno.test("problems come in the order of the file, each with its line", async ()
   cameras.y.url: got "x", expected a URL that starts with http:// or https:// (line 4)
   encoder.use: got "gpu", expected "auto", "wasm" or "system" (line 6)`,
   );
+});
+
+Deno.test("however a file is mangled, only a ConfigError comes out, and no secret with it", async () => {
+  let state = 1;
+  // A linear congruential generator: the same mistakes in every run.
+  const random = (below: number) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor(state / 2 ** 32 * below);
+  };
+  const secret = "s3cr3t-canary";
+  const whole = EXAMPLE.replace('"env:NEST_TOKEN"', `"${secret}"`);
+  const pieces = [
+    ...'{}[]:,"\\/*#5',
+    "null",
+    "true",
+    "-1e999",
+    '"__proto__"',
+    "\n",
+    "\u0000",
+    "😀",
+  ];
+  let broken = 0;
+  for (let round = 0; round < 3000; round++) {
+    let text = whole;
+    for (let edits = 1 + random(4); edits > 0; edits--) {
+      const at = random(text.length);
+      const cut = random(3) === 0 ? random(40) : random(2);
+      const piece = random(3) === 0 ? "" : pieces[random(pieces.length)] ?? "";
+      text = text.slice(0, at) + piece + text.slice(at + cut);
+    }
+    try {
+      await parseConfig(text, { ...options, env: () => "value" });
+    } catch (error) {
+      broken++;
+      ok(error instanceof ConfigError, `${text}\n${error}`);
+      ok(error.problems.length > 0);
+      // A mangled file may hold only a part of it, or hold it under a key that nobody knows.
+      if (text.includes(`"accessToken": "${secret}"`)) {
+        ok(!error.message.includes(secret), `${text}\n${error.message}`);
+      }
+    }
+  }
+  ok(broken > 2000, `only ${broken} of 3000 were wrong`);
 });
