@@ -3,7 +3,7 @@
  *
  * A clip begins with a key unit and ends at the key unit nearest to the next wall-clock multiple of
  * the clip length. What has come in is appended to the clip's file as a fragment at every key unit
- * and at least once a second, so that a crash costs about a second. A clip is finished (indexed,
+ * and, between them, every `fragmentUs`, so that a crash costs no more than that. A clip is finished (indexed,
  * hashed, made durable) while the next one is already being written: recording never waits.
  *
  * @module
@@ -27,15 +27,14 @@ export interface ClipWriterOptions {
   readonly slug: string;
   readonly tracks: readonly Track[];
   readonly clipMs: number;
+  /** What has come in is written at least so often, in media time, µs. */
+  readonly fragmentUs: number;
   /** Name and version of the program, for the clip's metadata. */
   readonly product: string;
   readonly spool: Pick<Spool, "begin">;
   readonly status: CameraStatus;
   readonly log: Log;
 }
-
-/** A fragment is written at least this often, in media time. */
-const FRAGMENT_US = 1_000_000;
 
 interface Recording {
   readonly file: OpenClip;
@@ -48,7 +47,7 @@ interface Recording {
 
 /** Makes a writer for one session of one camera. */
 export function createClipWriter(options: ClipWriterOptions): ClipWriter {
-  const { camera, slug, clipMs, product, spool, status, log } = options;
+  const { camera, slug, clipMs, fragmentUs, product, spool, status, log } = options;
   const tracks = new Map(options.tracks.map((track) => [track.id, track]));
   const videoId = options.tracks.find((track) => track.kind === "video")?.id;
   let recording: Recording | undefined;
@@ -154,7 +153,7 @@ export function createClipWriter(options: ClipWriterOptions): ClipWriter {
       }
       const first = pending[0];
       if (
-        first && isVideo && (unit.isKey || unit.dtsUs - first.dtsUs >= FRAGMENT_US)
+        first && isVideo && (unit.isKey || unit.dtsUs - first.dtsUs >= fragmentUs)
       ) {
         await flush(unit.dtsUs);
       }

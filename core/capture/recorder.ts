@@ -42,6 +42,11 @@ export interface RecorderOptions {
 
 /** How long the encoder may take to finish when recording is stopped. */
 const DRAIN_MS = 4000;
+/**
+ * How much video may be in memory only. Pictures have been through an encoder, which had its own
+ * delay; coded video comes with more bytes, for which fewer and larger writes are cheaper.
+ */
+const FRAGMENT_US = { encoded: 500_000, coded: 1_000_000 } as const;
 /** Pause before the spool is tried again after it refused a write. */
 const SPOOL_RETRY_MS = 5000;
 /** What a camera may have waiting for its encoder or its disk. */
@@ -208,6 +213,7 @@ async function recordSession(
     // An encoder's track comes with its first unit.
     tracks: encoding ? [{ ...video, codec: "h264" }] : session.tracks,
     clipMs: options.clipMs,
+    fragmentUs: encoding ? FRAGMENT_US.encoded : FRAGMENT_US.coded,
     product: options.product,
     spool: options.spool,
     status,

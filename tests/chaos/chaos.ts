@@ -11,7 +11,7 @@
 import { TextLineStream } from "../support/text_lines.ts";
 import { readClip } from "../support/clip_frames.ts";
 import { walkFiles } from "../support/walk_files.ts";
-import { cameraCode, startNestSimulator } from "../../simulators/mod.ts";
+import { cameraCode, type NestSimulator, startNestSimulator } from "../../simulators/mod.ts";
 import { seededRandom } from "../../simulators/scene/random.ts";
 
 /** What a run came to. Durations in ms. */
@@ -84,12 +84,12 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosTotals> {
     for (let kill = 1; kill <= kills; kill++) {
       const program = startProgram(config, simulator.credentials.accessToken, finished);
       const startedAt = performance.now();
-      const startedAtMs = Date.now();
+      const firstTakenMs = watchFirstPictures(simulator);
       await program.recording(cameras);
       restartsMs.push(performance.now() - startedAt);
       await delay(300 + random() * 4000);
       program.kill("SIGKILL");
-      runs.push({ startedAtMs, killedAtMs: Date.now() });
+      runs.push({ firstTakenMs: firstTakenMs(), killedAtMs: Date.now() });
       await program.ended;
       options.onProgress?.(kill);
     }
@@ -163,8 +163,28 @@ function startProgram(config: string, token: string, finished: Map<string, strin
 
 /** One life of the program, wall ms. */
 interface Run {
-  readonly startedAtMs: number;
+  /** When the first picture that it was given was taken, by camera. */
+  readonly firstTakenMs: ReadonlyMap<string, number>;
   readonly killedAtMs: number;
+}
+
+/** Notes when each camera gives its first picture from now on. */
+function watchFirstPictures(simulator: NestSimulator): () => ReadonlyMap<string, number> {
+  const first = new Map<string, number>();
+  const before = new Map(simulator.cameras.map(({ name, served }) => [name, served.lastCounter]));
+  const look = () => {
+    for (const { name, served } of simulator.cameras) {
+      const isNew = served.lastCounter > (before.get(name) ?? 0);
+      if (isNew && !first.has(name) && served.lastTakenAtMs !== undefined) {
+        first.set(name, served.lastTakenAtMs);
+      }
+    }
+  };
+  const timer = setInterval(look, 10);
+  return () => {
+    clearInterval(timer);
+    return first;
+  };
 }
 
 interface Evidence {
@@ -208,10 +228,10 @@ async function judge({ root, finished, runs, cameras }: Evidence) {
       framesLost += (counters[index] ?? 0) - (counters[index - 1] ?? 0) - 1;
     }
     const times = [...seen.values()].sort((a, b) => a - b);
-    for (const { startedAtMs, killedAtMs } of runs) {
-      // While the program did not run there was nothing to lose.
+    for (const { firstTakenMs, killedAtMs } of runs) {
       const before = times.findLast((time) => time <= killedAtMs) ?? 0;
-      lostMs.push(killedAtMs - Math.max(before, startedAtMs));
+      // Before its first picture the program had nothing to lose.
+      lostMs.push(killedAtMs - Math.max(before, firstTakenMs.get(name) ?? killedAtMs));
     }
   }
   return {
