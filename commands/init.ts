@@ -140,11 +140,24 @@ async function untilItHolds<T>(
   }
 }
 
+/** Only what is never asked for: all other flags may be what was wrong. */
 function withoutFlags(ask: AskOptions): AskOptions {
   const { command, yes, force, skipTests, debug, noColor } = ask.args;
+  const { endpoints, width, azureContainer } = ask.args;
   return {
     ...ask,
-    args: { command, yes, force, skipTests, debug, noColor, endpoints: [], sinks: [] },
+    args: {
+      command,
+      yes,
+      force,
+      skipTests,
+      debug,
+      noColor,
+      endpoints,
+      width,
+      azureContainer,
+      sinks: [],
+    },
   };
 }
 
