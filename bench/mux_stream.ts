@@ -12,7 +12,8 @@ import { takeAccessUnits } from "../core/media/annexb.ts";
 import { h264NalType, makeAvcConfig, parseH264Sps } from "../core/media/h264.ts";
 import type { AccessUnit, Track } from "../core/types.ts";
 
-const BLOCK_BYTES = 4 << 20;
+/** Two seconds of pictures and more, and small enough to stay in the processor's cache. */
+const BLOCK_BYTES = 1 << 20;
 const PICTURE_US = 1_000_000 / 30;
 const FRAME_US = (1024 * 1_000_000) / 48_000;
 

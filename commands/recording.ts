@@ -40,7 +40,7 @@ const TROUBLE_MS = 3000;
 
 /** Records until `stop` is aborted, delivers what is left within `drainMs`, and closes everything. */
 export async function record(options: RecordingOptions): Promise<void> {
-  const { config, board, clock, random, stop, drainMs } = options;
+  const { config, board, clock, random, stop } = options;
   const log = getLog("camsink");
   const enabled = Object.entries(config.sinks).filter(([, sink]) => sink.enabled);
   await using cleanup = new AsyncDisposableStack();

@@ -5,7 +5,6 @@
  *
  * @module
  */
-import { availableParallelism } from "node:os";
 import { systemClock } from "../clock.ts";
 import type { AccessUnit, Clock, Encoder, Log } from "../types.ts";
 import { createCameraEncoder } from "./camera_encoder.ts";
@@ -68,7 +67,7 @@ type OpenEngine = (options: EncodersOptions & { readonly clock: Clock }) => Prom
 const ENGINES: Readonly<Record<EngineName, OpenEngine>> = {
   wasm: ({ workers, clock, core }) =>
     openWasmEngine({
-      workers: workers ?? Math.min(8, Math.max(2, 2 * availableParallelism())),
+      workers: workers ?? Math.min(8, Math.max(2, 2 * navigator.hardwareConcurrency)),
       clock,
       ...(core ? { core } : {}),
     }),

@@ -32,7 +32,14 @@ export const fixed32 = (value: number): NumberField => u32(Math.round(value * 65
 /** Text as UTF-8, without an end mark. */
 export const text = (value: string): Uint8Array => new TextEncoder().encode(value);
 /** A four-character code; © is one byte, as Apple's tags have it. */
-export const fourcc = (code: string): Uint8Array => Uint8Array.from(code, (c) => c.charCodeAt(0));
+export function fourcc(code: string): Uint8Array {
+  let known = fourccs.get(code);
+  if (!known) fourccs.set(code, known = Uint8Array.from(code, (c) => c.charCodeAt(0)));
+  return known;
+}
+
+/** Every fragment needs the same few. */
+const fourccs = new Map<string, Uint8Array>();
 
 /** Joins parts. */
 export function bytes(...parts: readonly BoxPart[]): Uint8Array {
@@ -64,8 +71,11 @@ function writeNumber(view: DataView, at: number, { bytes, value }: NumberField):
       return view.setUint16(at + 1, value & 0xffff);
     case 4:
       return view.setUint32(at, value);
-    case 8:
-      return view.setBigInt64(at, BigInt(value));
+    case 8: {
+      const high = Math.floor(value / 2 ** 32);
+      view.setInt32(at, high);
+      return view.setUint32(at + 4, value - high * 2 ** 32);
+    }
   }
 }
 

@@ -16,11 +16,14 @@ export interface Pace {
   next(signal: AbortSignal): Promise<void>;
 }
 
-/** A grid that begins now; the first moment to wait for is one interval away. */
+/** A grid that begins at `originMs` (monotonic, default now); the first to wait for comes after. */
 export function createPace(
-  { clock, intervalMs }: { readonly clock: Clock; readonly intervalMs: number },
+  { clock, intervalMs, originMs = clock.monotonic() }: {
+    readonly clock: Clock;
+    readonly intervalMs: number;
+    readonly originMs?: number;
+  },
 ): Pace {
-  const originMs = clock.monotonic();
   let last = 0;
   let missed = 0;
   return {

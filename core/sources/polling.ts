@@ -94,22 +94,27 @@ export async function openPollingSession(options: PollingOptions): Promise<Polli
   signal.addEventListener("abort", onAbort, { once: true });
   if (signal.aborted) onAbort();
 
+  let first: Shot;
+  let last: Picture;
+  try {
+    closing.signal.throwIfAborted();
+    first = await shoot(closing.signal);
+    last = readPicture(first, undefined, what);
+  } catch (error) {
+    close();
+    throw error;
+  }
+
+  // The grid begins with the first picture's request; a login before it takes no part.
+  const pace = createPace({ clock, intervalMs: 1000 / options.fps, originMs: first.sentMs });
   const counters = { pictures: 0, same: 0, bad: 0, missed: 0 };
-  let last: Picture | undefined;
-  let originMs = 0;
+  const originMs = takenMs(first);
+  const track = trackOf(last);
   let lastPtsUs = -1;
 
-  /** One picture as a unit. */
-  const take = async (): Promise<AccessUnit> => {
-    const shot = await shoot(closing.signal);
-    const picture = readPicture(shot, last, what);
-    const delayMs = shot.respondedMs - shot.sentMs;
-    const takenMs = shot.sentMs + delayMs / 2;
-    if (last === undefined) originMs = takenMs;
-    const ptsUs = Math.max(lastPtsUs + 1, Math.round((takenMs - originMs) * 1000));
-    const resized = last !== undefined &&
-      (last.widthPx !== picture.widthPx || last.heightPx !== picture.heightPx);
-    if (picture === last) counters.same++;
+  const unitOf = (shot: Shot, picture: Picture): AccessUnit => {
+    const ptsUs = Math.max(lastPtsUs + 1, Math.round((takenMs(shot) - originMs) * 1000));
+    const resized = last.widthPx !== picture.widthPx || last.heightPx !== picture.heightPx;
     counters.pictures++;
     last = picture;
     lastPtsUs = ptsUs;
@@ -119,38 +124,26 @@ export async function openPollingSession(options: PollingOptions): Promise<Polli
       ptsUs,
       dtsUs: ptsUs,
       isKey: true,
-      capturedAtMs: Math.round(shot.respondedAtMs - delayMs / 2),
+      capturedAtMs: Math.round(shot.respondedAtMs - (shot.respondedMs - takenMs(shot))),
       ...(resized ? { track: trackOf(picture) } : {}),
     };
   };
 
-  // The grid begins with the first request, not with its answer.
-  const pace = createPace({ clock, intervalMs: 1000 / options.fps });
-  let first: AccessUnit;
-  let track: VideoTrack;
-  try {
-    closing.signal.throwIfAborted();
-    first = await take();
-    if (last === undefined) throw new Error("unreachable: a unit without its picture");
-    track = trackOf(last);
-  } catch (error) {
-    close();
-    throw error;
-  }
-
   async function* units(): AsyncGenerator<AccessUnit, void, undefined> {
     const silenceMs = options.silenceMs ?? SILENCE_MS;
     try {
-      yield first;
+      yield unitOf(first, last);
       let badInARow = 0;
       let failingSinceMs = 0;
       while (!closing.signal.aborted) {
         await pace.next(closing.signal);
         counters.missed = pace.missed;
         if (badInARow === 0) failingSinceMs = clock.monotonic();
-        let unit: AccessUnit;
+        let shot: Shot;
+        let picture: Picture;
         try {
-          unit = await take();
+          shot = await shoot(closing.signal);
+          picture = readPicture(shot, last, what);
         } catch (error) {
           if (closing.signal.aborted) return;
           if (!isPassing(error)) throw error;
@@ -166,7 +159,8 @@ export async function openPollingSession(options: PollingOptions): Promise<Polli
           );
         }
         badInARow = 0;
-        yield unit;
+        if (picture === last) counters.same++;
+        yield unitOf(shot, picture);
       }
     } catch (error) {
       if (!closing.signal.aborted) throw error; // an abort ends quietly
@@ -186,6 +180,11 @@ export async function openPollingSession(options: PollingOptions): Promise<Polli
       close();
     },
   };
+}
+
+/** When a picture was taken, as far as can be known, on the monotonic clock, ms. */
+function takenMs({ sentMs, respondedMs }: Shot): number {
+  return sentMs + (respondedMs - sentMs) / 2;
 }
 
 interface Picture {

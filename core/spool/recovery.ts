@@ -34,7 +34,10 @@ import {
   parseClipSidecar,
   parseOpenSidecar,
 } from "./sidecar.ts";
-import type { RecoverTornClip, TornFile } from "./types.ts";
+import type { RecoverTornClip, Repair, TornFile } from "./types.ts";
+
+/** A clip without a picture that is so long was damaged rather than just begun. */
+const SUSPICIOUS_BYTES = 64 * 1024;
 
 /** What recovery works with. */
 export interface RecoveryContext {
@@ -211,6 +214,10 @@ function guess(key: string): OpenSidecar {
   return { key, camera: slug, contentType: contentTypeOf(key), startMs };
 }
 
+function isRepair(value: unknown): value is Repair {
+  return typeof value === "object" && value !== null && "state" in value;
+}
+
 function tornFile(file: SpoolFile, size: number): TornFile {
   return { size, read: (offset, length) => readFully(file, { atByte: offset, length }) };
 }
@@ -234,14 +241,14 @@ export async function recoverOpenClip(
   const file = await fs.open(path, "update");
   let isOurs = true; // publish closes it
   try {
-    let repair;
-    try {
-      repair = await recover(tornFile(file, size));
-    } catch (error) {
+    const repair = await recover(tornFile(file, size)).catch((error: unknown) => error);
+    const isHopeless = !isRepair(repair);
+    if (isHopeless || (repair.state === "empty" && size >= SUSPICIOUS_BYTES)) {
       await makeFolders(fs, layout.damaged);
       const aside = `${layout.damaged}/${path.slice(layout.open.length + 1)}`;
       await fs.rename(path, aside);
-      log.error(`nothing could be made of an interrupted clip; it is kept as ${aside}: ${error}`, {
+      const why = isHopeless ? `: ${repair}` : "";
+      log.error(`nothing could be made of an interrupted clip; it is kept as ${aside}${why}`, {
         key: openKey,
       });
       return undefined;

@@ -5,17 +5,7 @@
  */
 import assert from "node:assert/strict";
 import { cameraSlug } from "../../core/spool/slug.ts";
-
-/** Small, fast, seeded random numbers (mulberry32). */
-function randomOf(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
+import { seededRandom } from "../support/seeded_random.ts";
 
 const isSafe = (slug: string) =>
   /^[a-z0-9](?:-?[a-z0-9])*$/.test(slug) && slug.length >= 3 && slug.length <= 48 &&
@@ -66,7 +56,7 @@ Deno.test("a slug of a slug is that slug or has a hash, so a name cannot pose as
 });
 
 Deno.test("100,000 hostile names give as many slugs, all safe everywhere", () => {
-  const random = randomOf(20260821);
+  const random = seededRandom(20260821);
   const bits = [
     "../",
     "..\\",
