@@ -1,0 +1,200 @@
+/**
+ * An HTTP proxy on loopback that stands in front of a real server and does to it what networks and
+ * busy clouds do: cuts a request at a byte, stores it and loses the answer, answers 503 with
+ * `Retry-After` in its place, damages a byte, crawls, or says nothing. Without a fault it passes
+ * everything on unchanged.
+ *
+ * @module
+ */
+import { createServer, type IncomingMessage, request, type ServerResponse } from "node:http";
+import { systemClock } from "../core/clock.ts";
+import type { Clock } from "../core/types.ts";
+
+/** What goes wrong with a request. */
+export type ProxyFault =
+  /** The connection breaks when so many bytes of the request's body have been passed on. */
+  | { readonly kind: "reset"; readonly afterBytes: number }
+  /** The server does what it is asked, but its answer never arrives. */
+  | { readonly kind: "lose-answer" }
+  /** This answer is given and the server is not asked. */
+  | {
+    readonly kind: "answer";
+    readonly status: number;
+    readonly headers?: Readonly<Record<string, string>>;
+    readonly body?: string;
+  }
+  /** One bit of the byte at `at` is flipped on the way. */
+  | { readonly kind: "damage"; readonly at: number }
+  /** The body is taken no faster than this. */
+  | { readonly kind: "slow"; readonly bytesPerSecond: number }
+  /** The body is not taken and nothing is said. */
+  | { readonly kind: "silence" };
+
+/** A request as the proxy saw it. */
+export interface ProxiedRequest {
+  readonly method: string;
+  /** Without the query, which may hold a signature. */
+  readonly path: string;
+  readonly query: URLSearchParams;
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  /** Bytes of the body passed on. */
+  bodyBytes: number;
+  fault?: ProxyFault["kind"];
+  /** The server's own status, also when the client never got it. */
+  status?: number;
+}
+
+/** A running proxy. */
+export interface FaultProxy extends AsyncDisposable {
+  /** `http://127.0.0.1:PORT` */
+  readonly url: string;
+  /** All requests so far, in order. */
+  readonly requests: readonly ProxiedRequest[];
+  /** Does this to the next `times` (default 1) requests that match; the oldest wish comes first. */
+  next(
+    fault: ProxyFault,
+    options?: { readonly times?: number; readonly when?: (request: ProxiedRequest) => boolean },
+  ): void;
+  /** Decides for each request that no wish of `next` covers; `undefined` passes it on. */
+  decide?: ((request: ProxiedRequest) => ProxyFault | undefined) | undefined;
+  /** Breaks all connections and frees the port. */
+  close(): Promise<void>;
+}
+
+interface Wish {
+  readonly fault: ProxyFault;
+  readonly when: (request: ProxiedRequest) => boolean;
+  left: number;
+}
+
+/** Starts a proxy in front of `target`, such as `http://127.0.0.1:10000`. */
+export async function startFaultProxy(
+  options: { readonly target: string; readonly clock?: Clock },
+): Promise<FaultProxy> {
+  const target = new URL(options.target);
+  const clock = options.clock ?? systemClock;
+  const requests: ProxiedRequest[] = [];
+  const wishes: Wish[] = [];
+  const closing = new AbortController();
+
+  const server = createServer((incoming, outgoing) => {
+    const url = new URL(incoming.url ?? "/", target);
+    const seen: ProxiedRequest = {
+      method: incoming.method ?? "GET",
+      path: url.pathname,
+      query: url.searchParams,
+      headers: { ...incoming.headers },
+      bodyBytes: 0,
+    };
+    requests.push(seen);
+    const wish = wishes.find(({ left, when }) => left > 0 && when(seen));
+    if (wish) wish.left--;
+    const fault = wish?.fault ?? proxy.decide?.(seen);
+    if (fault) seen.fault = fault.kind;
+    pass(incoming, outgoing, seen, fault).catch(() => breakOff(incoming));
+  });
+
+  async function pass(
+    incoming: IncomingMessage,
+    outgoing: ServerResponse,
+    seen: ProxiedRequest,
+    fault: ProxyFault | undefined,
+  ): Promise<void> {
+    if (fault?.kind === "silence") return;
+    if (fault?.kind === "answer") {
+      for await (const _ of incoming); // a client that is still sending would not read the answer
+      outgoing.writeHead(fault.status, { ...fault.headers });
+      outgoing.end(fault.body);
+      return;
+    }
+    const upstream = request({
+      host: target.hostname,
+      port: target.port,
+      method: seen.method,
+      path: incoming.url,
+      headers: { ...incoming.headers },
+      agent: false,
+    });
+    const answered = new Promise<IncomingMessage>((resolve, reject) => {
+      upstream.on("response", resolve);
+      upstream.on("error", reject);
+    });
+    answered.catch(() => {}); // awaited below, perhaps after the body has failed
+    try {
+      await sendBody(incoming, upstream, seen, fault);
+    } catch (error) {
+      upstream.destroy();
+      throw error;
+    }
+    upstream.end();
+    const answer = await answered;
+    seen.status = answer.statusCode ?? 0;
+    if (fault?.kind === "lose-answer") {
+      for await (const _ of answer);
+      throw new Error("the answer is lost");
+    }
+    outgoing.writeHead(answer.statusCode ?? 502, answer.headers);
+    for await (const chunk of answer) outgoing.write(chunk);
+    outgoing.end();
+  }
+
+  async function sendBody(
+    incoming: IncomingMessage,
+    upstream: ReturnType<typeof request>,
+    seen: ProxiedRequest,
+    fault: ProxyFault | undefined,
+  ): Promise<void> {
+    const write = (chunk: Uint8Array) =>
+      new Promise<void>((resolve, reject) =>
+        upstream.write(chunk, (error) => error ? reject(error) : resolve())
+      );
+    if (fault?.kind === "reset" && fault.afterBytes === 0) throw new Error("reset");
+    for await (const chunk of incoming as AsyncIterable<Uint8Array>) {
+      let part = chunk;
+      if (fault?.kind === "damage" && fault.at >= seen.bodyBytes) {
+        const at = fault.at - seen.bodyBytes;
+        if (at < chunk.length) {
+          part = Uint8Array.from(chunk);
+          part[at] = (part[at] ?? 0) ^ 1;
+        }
+      }
+      if (fault?.kind === "slow") {
+        await clock.sleep(chunk.length / fault.bytesPerSecond * 1000, { signal: closing.signal });
+      }
+      const cut = fault?.kind === "reset" && seen.bodyBytes + part.length >= fault.afterBytes;
+      if (cut) part = part.subarray(0, fault.afterBytes - seen.bodyBytes);
+      await write(part);
+      seen.bodyBytes += part.length;
+      if (cut) throw new Error("reset");
+    }
+  }
+
+  server.keepAliveTimeout = 1000;
+  const { promise: listening, resolve, reject } = Promise.withResolvers<void>();
+  server.on("error", reject);
+  server.listen(0, "127.0.0.1", resolve);
+  await listening;
+  const address = server.address();
+  const port = typeof address === "object" && address !== null ? address.port : 0;
+
+  const proxy: FaultProxy = {
+    url: `http://127.0.0.1:${port}`,
+    requests,
+    next: (fault, { times = 1, when = () => true } = {}) => {
+      wishes.push({ fault, when, left: times });
+    },
+    close: async () => {
+      closing.abort();
+      const closed = new Promise<void>((done) => server.close(() => done()));
+      server.closeAllConnections();
+      await closed;
+    },
+    [Symbol.asyncDispose]: () => proxy.close(),
+  };
+  return proxy;
+}
+
+/** Ends the connection under a request without an answer. */
+function breakOff(incoming: IncomingMessage): void {
+  incoming.socket.destroy();
+}
