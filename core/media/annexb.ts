@@ -3,16 +3,16 @@
  * everywhere else: each NAL unit behind its 4-byte big-endian length, parameter sets and delimiters
  * taken out.
  *
- * Every byte of every camera may pass here, so two things are done for speed. The search looks at
- * every third byte only: a byte above 1 cannot be part of the three bytes 00 00 01. And where the
- * start codes are four bytes long (00 00 00 01, what encoders write between pictures) the length is
- * written over the start code, so that nothing is moved or copied; **the caller's bytes are changed**.
+ * Where the start codes are four bytes long (00 00 00 01, what encoders write between pictures) the
+ * length is written over the start code, so that nothing is moved or copied; **the caller's bytes are
+ * changed**.
  *
  * @module
  */
 import { H264_NAL, h264NalType } from "./h264.ts";
 import { H265_NAL, h265NalType } from "./h265.ts";
 import { MediaError } from "./media_error.ts";
+import { findStartCodes } from "./start_codes.ts";
 
 /** The codecs that come as Annex B. */
 export type AnnexBCodec = "h264" | "h265";
@@ -26,35 +26,12 @@ export interface AnnexBUnit {
   readonly parameterSets: readonly Uint8Array[];
 }
 
-/** Where the next 00 00 01 begins at or after `from`; -1 if nowhere. */
-export function findStartCode(data: Uint8Array, from = 0): number {
-  const end = data.length;
-  let i = from + 2;
-  while (i < end) {
-    const byte = data[i] as number;
-    if (byte > 1) {
-      i += 3;
-    } else if (byte === 1) {
-      if (data[i - 1] === 0 && data[i - 2] === 0) return i - 2;
-      i += 3;
-    } else {
-      i++;
-    }
-  }
-  return -1;
-}
-
 /** The NAL units of a byte stream as views, without start codes and trailing zeros. */
 export function splitAnnexB(data: Uint8Array): Uint8Array[] {
-  const nals: Uint8Array[] = [];
-  let code = findStartCode(data);
-  while (code >= 0) {
-    const start = code + 3;
-    code = findStartCode(data, start);
-    const end = trimZeros(data, start, code < 0 ? data.length : code);
-    if (end > start) nals.push(data.subarray(start, end));
-  }
-  return nals;
+  const codes = findStartCodes(data);
+  return codes.map((code, i) =>
+    data.subarray(code + 3, trimZeros(data, code + 3, codes[i + 1] ?? data.length))
+  ).filter((nal) => nal.length > 0);
 }
 
 /** NAL units joined with 4-byte start codes. */
@@ -105,17 +82,17 @@ export function takeAccessUnits(
   const units: AnnexBUnit[] = [];
   const picture = new PictureBuilder(data, codec);
   let consumedBytes = 0;
-  let code = findStartCode(data);
-  while (code >= 0) {
+  const codes = findStartCodes(data);
+  for (const [i, code] of codes.entries()) {
     const start = code + 3;
     if (picture.endsBefore(start)) {
       // Where the next picture begins: at the zero that makes its start code four bytes long.
       consumedBytes = code > 0 && data[code - 1] === 0 ? code - 1 : code;
       units.push(picture.take());
     }
-    code = findStartCode(data, start);
-    if (code < 0 && !options.last) break;
-    picture.add(start, trimZeros(data, start, code < 0 ? data.length : code));
+    const end = codes[i + 1];
+    if (end === undefined && !options.last) break;
+    picture.add(start, trimZeros(data, start, end ?? data.length));
   }
   if (options.last) {
     if (picture.hasSlices) units.push(picture.take());
@@ -130,11 +107,9 @@ export function takeAccessUnits(
  */
 export function toLengthPrefixed(data: Uint8Array, codec: AnnexBCodec): AnnexBUnit {
   const picture = new PictureBuilder(data, codec);
-  let code = findStartCode(data);
-  while (code >= 0) {
-    const start = code + 3;
-    code = findStartCode(data, start);
-    picture.add(start, trimZeros(data, start, code < 0 ? data.length : code));
+  const codes = findStartCodes(data);
+  for (const [i, code] of codes.entries()) {
+    picture.add(code + 3, trimZeros(data, code + 3, codes[i + 1] ?? data.length));
   }
   return picture.take();
 }
