@@ -11,7 +11,8 @@ import { BlockList, isIP } from "node:net";
 import { sourceError } from "../types.ts";
 
 /** The blocks of RFC 6890 and its successors that are not the public Internet. */
-const notPublic = new BlockList();
+const notPublic4 = new BlockList();
+const notPublic6 = new BlockList();
 for (
   const [address, prefix] of [
     ["0.0.0.0", 8], // this network
@@ -25,7 +26,7 @@ for (
     ["198.18.0.0", 15],
     ["224.0.0.0", 3], // multicast and reserved
   ] as const
-) notPublic.addSubnet(address, prefix, "ipv4");
+) notPublic4.addSubnet(address, prefix, "ipv4");
 for (
   const [address, prefix] of [
     ["::", 96], // unspecified, loopback, IPv4-compatible
@@ -37,7 +38,7 @@ for (
     ["fec0::", 10],
     ["ff00::", 8],
   ] as const
-) notPublic.addSubnet(address, prefix, "ipv6");
+) notPublic6.addSubnet(address, prefix, "ipv6");
 
 /** A URL's host without the brackets of IPv6 and the root dot of DNS. */
 function bareHost(url: URL): string {
@@ -58,7 +59,8 @@ export function isLoopback(url: URL): boolean {
 export function isPublicHost(url: URL): boolean {
   const host = bareHost(url);
   const version = isIP(host);
-  if (version !== 0) return !notPublic.check(host, version === 4 ? "ipv4" : "ipv6");
+  if (version === 4) return !notPublic4.check(host, "ipv4");
+  if (version === 6) return !notPublic6.check(host, "ipv6");
   return host.includes(".") &&
     !/\.(localhost|local|lan|internal|intranet|home|corp|private|home\.arpa)$/.test(host);
 }

@@ -199,12 +199,18 @@ export function isPassing(error: unknown): error is SourceError {
   return error instanceof Error && "passing" in error && error.passing === true;
 }
 
+/** A server that asks for more than this is not believed: a camera would be lost for days. */
+const LONGEST_RETRY_AFTER_MS = 3_600_000;
+
 /** What a `Retry-After` header asks for, ms from now; `undefined` without a sensible one. */
 export function retryAfterMs(headers: Headers, nowMs: number): number | undefined {
   const value = headers.get("retry-after")?.trim() ?? "";
-  if (/^\d{1,7}$/.test(value)) return Number(value) * 1000;
-  const waitMs = Date.parse(value) - serverNowMs(headers, nowMs);
-  return waitMs >= 0 ? waitMs : undefined;
+  const waitMs = /^\d+$/.test(value)
+    ? Number(value) * 1000
+    : /^[A-Z][a-z]{2}/.test(value)
+    ? Date.parse(value) - serverNowMs(headers, nowMs)
+    : NaN;
+  return waitMs >= 0 ? Math.min(waitMs, LONGEST_RETRY_AFTER_MS) : undefined;
 }
 
 /** The time by the server's clock, for dates that it gives: ours may be wrong. */

@@ -26,6 +26,7 @@ import {
   type AccessUnit,
   type Clock,
   type Session,
+  type Source,
   sourceError,
   type VideoTrack,
 } from "../types.ts";
@@ -53,6 +54,11 @@ export interface PollingCounters {
 export interface PollingSession extends Session {
   readonly tracks: readonly [VideoTrack];
   readonly counters: PollingCounters;
+}
+
+/** A {@linkcode Source} of such sessions. */
+export interface PollingSource extends Source {
+  open(options: { readonly signal: AbortSignal }): Promise<PollingSession>;
 }
 
 /** What a polling session works with. */

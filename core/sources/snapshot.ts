@@ -9,12 +9,12 @@
  */
 import * as v from "valibot";
 import { duration, filePath, httpUrl, secret } from "../config/values.ts";
-import { type Source, type SourceError, sourceError } from "../types.ts";
+import { type SourceError, sourceError } from "../types.ts";
 import type { SourceContext } from "./context.ts";
 import { describeUrl, mayHaveCredentials, redirectTarget } from "./hosts.ts";
 import { type Http, type HttpResponse, openHttp, passingError, retryAfterMs } from "./http.ts";
 import { type Authenticator, createAuthenticator } from "./http_auth.ts";
-import { openPollingSession, type PollingSession, type Shot } from "./polling.ts";
+import { openPollingSession, type PollingSource, type Shot } from "./polling.ts";
 
 /** How many pictures per second a camera may be asked for. */
 export function framesPerSecond() {
@@ -114,7 +114,7 @@ const MAX_LOGINS = 3;
 export function snapshotSource(
   options: SnapshotOptions,
   context: SourceContext,
-): Source & { open(options: { readonly signal: AbortSignal }): Promise<PollingSession> } {
+): PollingSource {
   const home = new URL(options.url);
   const what = describeUrl(home);
   return {

@@ -5,9 +5,9 @@
  *
  * @module
  */
-import { type Source, sourceError } from "../../types.ts";
+import { sourceError } from "../../types.ts";
 import { passingError } from "../http.ts";
-import { openPollingSession, type PollingSession } from "../polling.ts";
+import { openPollingSession, type PollingSource } from "../polling.ts";
 import { MAX_PICTURE_BYTES } from "../snapshot.ts";
 import { below, type NestApi, refusal } from "./api.ts";
 import type { NestAuth } from "./auth.ts";
@@ -30,7 +30,7 @@ export interface NestCameraOptions {
 /** The camera as a source. Its session always uses what the last discovery said about it. */
 export function nestCameraSource(
   { api, auth, options, closing, latest, onSize }: NestCameraOptions,
-): Source & { open(options: { readonly signal: AbortSignal }): Promise<PollingSession> } {
+): PollingSource {
   /** Whether a login has worked for this camera. */
   let proven = false;
 
