@@ -205,6 +205,8 @@ async function recordSession(
         status.framesDropped += frames;
         log.debug(`${frames} pictures could not be encoded: ${cause}`);
       },
+      // Shown by the unit before them, which lasts longer.
+      onRepeated: (frames) => status.framesRecorded += frames,
     })
     : queue;
   const writer = createClipWriter({
