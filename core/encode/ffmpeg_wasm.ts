@@ -78,6 +78,12 @@ function wasmPath(url: string | undefined): string {
   return createRequire(import.meta.url).resolve("@ffmpeg/core/wasm");
 }
 
+/**
+ * Never called: it names, for tools that follow the imports of the program, the package that only
+ * the worker loads. Without it `deno install -g` leaves the package out.
+ */
+export const loadedByWorker = (): Promise<unknown> => import("@ffmpeg/core");
+
 class WorkerPool implements Engine {
   readonly name = "wasm";
   readonly description = "ffmpeg.wasm 5.1.4 (@ffmpeg/core 0.12.10)";
