@@ -237,8 +237,10 @@ function textLine(record: LogRecord, { color, stacks }: LogOptions): string {
   const clock = color ? time.toTimeString().slice(0, 8) : time.toISOString();
   const [room = "", ...names] = categoryOf(record);
   const name = clipped(names.join(" ") || room);
-  const shown = Object.entries(record.properties).filter(([key, value]) =>
-    key !== "event" && value !== undefined && !(value instanceof Error) && !names.includes(
+  // What is an event says it all in its message; its properties are for programs.
+  const isEvent = record.properties.event !== undefined;
+  const shown = Object.entries(record.properties).filter(([, value]) =>
+    !isEvent && value !== undefined && !(value instanceof Error) && !names.includes(
       String(value),
     )
   );

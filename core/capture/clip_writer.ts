@@ -8,6 +8,7 @@
  *
  * @module
  */
+import { formatBytes } from "../config/values.ts";
 import { createMp4Writer, type Mp4Writer } from "../media/mp4_writer.ts";
 import type { OpenClip, Spool } from "../spool/mod.ts";
 import type { CameraStatus } from "../status/board.ts";
@@ -115,7 +116,7 @@ export function createClipWriter(options: ClipWriterOptions): ClipWriter {
       const clip = await file.finish({ end, tail, patch, frames });
       status.clipsFinished++;
       status.bytesFinished += clip.bytes;
-      log.info("clip finished", {
+      log.info(`clip finished: ${frames} pictures, ${formatBytes(clip.bytes)}`, {
         event: "clip-finished",
         key: clip.key,
         bytes: clip.bytes,
