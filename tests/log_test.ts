@@ -39,7 +39,6 @@ function seeded(seed: number): () => number {
 Deno.test("a text line has time, level sign, name, message and properties", () => {
   const lines = logged({}, () => {
     getLog("sink", "azure").info("clip delivered", {
-      event: "delivered",
       sink: "azure",
       key: "yard/x.mp4",
       took: "1 s",
@@ -53,6 +52,16 @@ Deno.test("a text line has time, level sign, name, message and properties", () =
     '2026-08-21T14:05:00.000Z   azure clip delivered (key=yard/x.mp4, took="1 s")',
     "2026-08-21T14:05:00.000Z ✗ Front door lost the camera: no answer: connection refused",
   ]);
+});
+
+Deno.test("an event says it all in its message; its properties are for programs", () => {
+  const [line] = logged({}, () => {
+    getLog("camera", "yard").info("clip finished: 5 pictures", {
+      event: "clip-finished",
+      frames: 5,
+    });
+  });
+  deepEqual(line, "2026-08-21T14:05:00.000Z   yard clip finished: 5 pictures");
 });
 
 Deno.test("a JSON line is one object with the properties beside time, level, category and message", () => {
