@@ -139,8 +139,13 @@ const recoverTornClip: RecoverTornClip = async (file) => {
     read: (offset, length) => file.read(offset, length),
   });
   if (found.state === "empty") return { state: "empty" };
-  const { frames, durationUs } = found.clip;
-  const contents = { frames, durationMs: Math.round(durationUs / 1000) };
+  const { frames, durationUs, camera, start } = found.clip;
+  const contents = {
+    frames,
+    durationMs: Math.round(durationUs / 1000),
+    camera,
+    startMs: start.getTime(),
+  };
   if (found.state === "finished") return { state: "finished", ...contents };
   const { keepBytes, tail, patch } = found;
   return { state: "torn", keepBytes, tail, patch, ...contents };

@@ -264,19 +264,3 @@ export async function syncFile(fs: SpoolFs, path: string): Promise<void> {
     file.close();
   }
 }
-
-/** Makes a folder, and those above it that are missing, so that they survive a power cut. */
-export async function makeFolders(fs: SpoolFs, path: string): Promise<void> {
-  const slash = path.lastIndexOf("/");
-  const parent = slash < 0 ? "." : path.slice(0, slash) || "/";
-  let made: boolean;
-  try {
-    made = await fs.makeFolder(path);
-  } catch (error) {
-    const isParentMissing = error instanceof Error && "code" in error && error.code === "ENOENT";
-    if (!isParentMissing || parent === path) throw error;
-    await makeFolders(fs, parent);
-    made = await fs.makeFolder(path);
-  }
-  if (made) await fs.syncFolder(parent);
-}

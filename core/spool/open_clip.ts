@@ -10,6 +10,7 @@
  */
 import type { Clock } from "../types.ts";
 import { asSpoolError, spoolError } from "./errors.ts";
+import type { Folders } from "./folders.ts";
 import { type SpoolFile, type SpoolFs, syncFile, writeGathered } from "./fs.ts";
 import type { Layout } from "./layout.ts";
 import { type Draft, publish } from "./publish.ts";
@@ -57,6 +58,7 @@ export interface OpenClip {
 /** What an open clip needs of its spool. */
 export interface OpenClipHost {
   readonly fs: SpoolFs;
+  readonly folders: Folders;
   readonly layout: Layout;
   readonly clock: Clock;
   /** Makes room for so many bytes more, and counts them. @throws a spool error of kind `full` */
@@ -134,7 +136,7 @@ export class OpenClipFile implements OpenClip {
 
   finish({ end, tail, patch, frames }: ClipEnd): Promise<SpooledClip> {
     return this.#inTurn(async () => {
-      const { fs, layout, clock } = this.#host;
+      const { fs, folders, layout, clock } = this.#host;
       const { startMs } = this.#sidecar;
       const endMs = end.getTime() >= startMs
         ? end.getTime()
@@ -156,7 +158,7 @@ export class OpenClipFile implements OpenClip {
         };
         this.#isClosed = true;
         const published = await this.#host.whilePublishing(() =>
-          publish({ fs, layout, draft, file: this.#file })
+          publish({ fs, folders, layout, draft, file: this.#file })
         );
         return this.#host.finished(this, published);
       } catch (error) {
@@ -171,11 +173,12 @@ export class OpenClipFile implements OpenClip {
       const { fs, layout } = this.#host;
       this.#isClosed = true;
       this.#file.close();
-      this.#host.closed(this, "nothing");
       try {
         await fs.remove(layout.openClip(this.key));
         await fs.remove(layout.openSidecar(this.key));
+        this.#host.closed(this, "nothing"); // not before: the key may be used again at once
       } catch (error) {
+        this.#host.closed(this, "torn");
         throw asSpoolError(error, `discard the clip ${this.key}`);
       }
     });

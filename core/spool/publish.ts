@@ -9,7 +9,8 @@
  * @module
  */
 import { createHash } from "node:crypto";
-import { makeFolders, type SpoolFile, type SpoolFs, writeText } from "./fs.ts";
+import type { Folders } from "./folders.ts";
+import { type SpoolFile, type SpoolFs, writeText } from "./fs.ts";
 import type { Layout } from "./layout.ts";
 import { type ClipSidecar, formatSidecar, type OpenSidecar } from "./sidecar.ts";
 
@@ -58,8 +59,9 @@ export interface Draft extends OpenSidecar {
  * also when it fails; then the clip is still in `open/` and can be recovered.
  */
 export async function publish(
-  { fs, layout, draft, file, openKey = draft.key }: {
+  { fs, folders, layout, draft, file, openKey = draft.key }: {
     readonly fs: SpoolFs;
+    readonly folders: Folders;
     readonly layout: Layout;
     readonly draft: Draft;
     readonly file: SpoolFile;
@@ -76,7 +78,7 @@ export async function publish(
     file.close();
   }
   const folder = layout.folder(key);
-  await makeFolders(fs, folder);
+  await folders.make(folder);
   await writeText(fs, layout.sidecar(key), { text: formatSidecar(clip), sync: true });
   await fs.syncFolder(folder);
   await fs.rename(layout.openClip(openKey), layout.clip(key));

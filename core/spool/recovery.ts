@@ -9,8 +9,8 @@
 import type { Clock, Log } from "../types.ts";
 import { Catalogue, isCatalogueDamaged } from "./catalogue.ts";
 import { spoolError } from "./errors.ts";
+import type { Folders } from "./folders.ts";
 import {
-  makeFolders,
   readFully,
   readText,
   type SpoolFile,
@@ -42,6 +42,7 @@ const SUSPICIOUS_BYTES = 64 * 1024;
 /** What recovery works with. */
 export interface RecoveryContext {
   readonly fs: SpoolFs;
+  readonly folders: Folders;
   readonly layout: Layout;
   readonly catalogue: Catalogue;
   readonly recover: RecoverTornClip;
@@ -87,13 +88,13 @@ export async function checkFormat(fs: SpoolFs, layout: Layout): Promise<void> {
 
 /** Opens the catalogue; a damaged one is moved aside and an empty one made in its place. */
 export async function openOrReplaceCatalogue(
-  { fs, layout, clock, log }: Pick<RecoveryContext, "fs" | "layout" | "clock" | "log">,
+  { fs, folders, layout, clock, log }: Omit<RecoveryContext, "catalogue" | "recover">,
 ): Promise<Catalogue> {
   try {
     return new Catalogue(layout.catalogue);
   } catch (error) {
     if (!isCatalogueDamaged(error)) throw error;
-    await makeFolders(fs, layout.damaged);
+    await folders.make(layout.damaged);
     const aside = `${layout.damaged}/catalogue-${Math.round(clock.now())}.db`;
     for (const suffix of ["", "-wal", "-shm"]) {
       if (await fs.sizeOf(layout.catalogue + suffix) !== undefined) {
@@ -186,10 +187,10 @@ async function describe(context: RecoveryContext, key: string): Promise<ClipSide
   const size = await fs.sizeOf(layout.clip(key)) ?? 0;
   if (sidecar?.key === key && sidecar.bytes === size) return sidecar;
   log.warn(`the clip ${key} has no sidecar that fits it; a new one is made from the clip`, { key });
-  const known = sidecar?.key === key ? sidecar : guess(key);
   const file = await fs.open(layout.clip(key), "read");
   try {
     const repair = await recover(tornFile(file, size));
+    const known = sidecar?.key === key ? sidecar : guess(key, repair);
     const durationMs = repair.state === "empty" ? 0 : Math.max(0, repair.durationMs);
     const clip: ClipSidecar = {
       ...known,
@@ -208,10 +209,16 @@ async function describe(context: RecoveryContext, key: string): Promise<ClipSide
   }
 }
 
-/** What a key alone tells of a clip whose sidecar is lost. */
-function guess(key: string): OpenSidecar {
+/** What a clip whose sidecar is lost tells by its content and, where that is silent, by its key. */
+function guess(key: string, repair: Repair): OpenSidecar {
   const { slug, startMs } = parseKey(key) ?? { slug: "unknown", startMs: 0 };
-  return { key, camera: slug, contentType: contentTypeOf(key), startMs };
+  const contents = repair.state === "empty" ? undefined : repair;
+  return {
+    key,
+    camera: contents?.camera || slug,
+    contentType: contentTypeOf(key),
+    startMs: contents?.startMs ?? startMs,
+  };
 }
 
 function isRepair(value: unknown): value is Repair {
@@ -232,9 +239,8 @@ export async function recoverOpenClip(
   context: RecoveryContext,
   openKey: string,
 ): Promise<ClipSidecar | undefined> {
-  const { fs, layout, recover, clock, log } = context;
+  const { fs, folders, layout, recover, clock, log } = context;
   const found = parseOpenSidecar(await readText(fs, layout.openSidecar(openKey)));
-  const sidecar = found?.key === openKey ? found : guess(openKey);
   const path = layout.openClip(openKey);
   const size = await fs.sizeOf(path);
   if (size === undefined) return undefined;
@@ -244,7 +250,7 @@ export async function recoverOpenClip(
     const repair = await recover(tornFile(file, size)).catch((error: unknown) => error);
     const isHopeless = !isRepair(repair);
     if (isHopeless || (repair.state === "empty" && size >= SUSPICIOUS_BYTES)) {
-      await makeFolders(fs, layout.damaged);
+      await folders.make(layout.damaged);
       const aside = `${layout.damaged}/${path.slice(layout.open.length + 1)}`;
       await fs.rename(path, aside);
       const why = isHopeless ? `: ${repair}` : "";
@@ -267,10 +273,12 @@ export async function recoverOpenClip(
         await writeGathered(file, [repair.patch.bytes], { atByte: repair.patch.offset, staging });
       }
     }
+    const sidecar = found?.key === openKey ? found : guess(openKey, repair);
     const key = await freeKey(context, sidecar);
     isOurs = false;
     const clip = await publish({
       fs,
+      folders,
       layout,
       openKey,
       file,

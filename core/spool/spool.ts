@@ -12,7 +12,8 @@
 import type { Backlog, Catalogue, ClipFilter, ClipRow, ClipState, Delivery } from "./catalogue.ts";
 import type { NewClip, Spool, SpoolOptions } from "./contract.ts";
 import { asSpoolError, spoolError, spoolErrorKind } from "./errors.ts";
-import { diskFs, makeFolders, readText, type SpoolFs, writeText } from "./fs.ts";
+import { Folders } from "./folders.ts";
+import { diskFs, readText, type SpoolFs, writeText } from "./fs.ts";
 import { clipKey, type Layout, layoutOf, parseKey } from "./layout.ts";
 import { lockSpool } from "./lock.ts";
 import { type OpenClip, OpenClipFile, type OpenClipHost } from "./open_clip.ts";
@@ -50,19 +51,27 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
   const layout = layoutOf(options.path);
   using cleanup = new DisposableStack();
   try {
-    await makeFolders(fs, layout.root);
+    const folders = new Folders(fs, layout.root);
+    await folders.makeRoot();
     const lock = cleanup.use(await lockSpool(fs, layout));
     await checkFormat(fs, layout);
-    await makeFolders(fs, layout.open);
-    await makeFolders(fs, layout.clips);
+    await folders.make(layout.open);
+    await folders.make(layout.clips);
     const catalogue = options.openCatalogue?.() ??
-      await openOrReplaceCatalogue({ fs, layout, clock, log });
+      await openOrReplaceCatalogue({ fs, folders, layout, clock, log });
     cleanup.use(catalogue);
     const optional = new Set(options.optionalSinks);
     const sinks = new Map(options.sinks.map((name) => [name, !optional.has(name)]));
     catalogue.setSinks([...sinks].map(([name, required]) => ({ name, required })), clock.now());
-    const recovery = await recoverSpool({ ...options, fs, layout, catalogue });
-    const spool = new DiskSpool({ ...options, fs }, { layout, catalogue, lock, sinks, recovery });
+    const recovery = await recoverSpool({ ...options, fs, folders, layout, catalogue });
+    const spool = new DiskSpool({ ...options, fs }, {
+      layout,
+      folders,
+      catalogue,
+      lock,
+      sinks,
+      recovery,
+    });
     cleanup.move();
     return spool;
   } catch (error) {
@@ -72,6 +81,7 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
 
 interface Opened {
   readonly layout: Layout;
+  readonly folders: Folders;
   readonly catalogue: Catalogue;
   readonly lock: Disposable;
   /** Name → whether required. */
@@ -83,6 +93,7 @@ class DiskSpool implements Spool {
   readonly recovery: RecoveryReport;
   readonly #options: SpoolOptions & { readonly fs: SpoolFs };
   readonly #layout: Layout;
+  readonly #folders: Folders;
   readonly #catalogue: Catalogue;
   readonly #lock: Disposable;
   readonly #sinks: Map<string, boolean>;
@@ -109,6 +120,7 @@ class DiskSpool implements Spool {
   constructor(options: SpoolOptions & { fs: SpoolFs }, opened: Opened) {
     this.#options = options;
     this.#layout = opened.layout;
+    this.#folders = opened.folders;
     this.#catalogue = opened.catalogue;
     this.#lock = opened.lock;
     this.#sinks = opened.sinks;
@@ -305,6 +317,7 @@ class DiskSpool implements Spool {
   #hostOf(): OpenClipHost {
     return {
       fs: this.#options.fs,
+      folders: this.#folders,
       layout: this.#layout,
       clock: this.#options.clock,
       admit: async (bytes) => {
@@ -477,7 +490,12 @@ class DiskSpool implements Spool {
   }
 
   get #recoveryContext(): RecoveryContext {
-    return { ...this.#options, layout: this.#layout, catalogue: this.#catalogue };
+    return {
+      ...this.#options,
+      folders: this.#folders,
+      layout: this.#layout,
+      catalogue: this.#catalogue,
+    };
   }
 
   get #hasRequiredSink(): boolean {
@@ -504,14 +522,10 @@ class DiskSpool implements Spool {
       await removeClipFiles(fs, this.#layout, row.key);
       this.#room.grow(-row.bytes);
       // Not while a clip is being named: that may be in this folder. The next start tidies too.
-      if (this.#publishing === 0) await (this.#tidying = this.#removeEmptyFolders(row.key));
-    }
-  }
-
-  async #removeEmptyFolders(key: string): Promise<void> {
-    let folder = this.#layout.folder(key);
-    while (folder !== this.#layout.clips && await this.#options.fs.removeFolder(folder)) {
-      folder = folder.slice(0, folder.lastIndexOf("/"));
+      if (this.#publishing === 0) {
+        const folder = this.#layout.folder(row.key);
+        await (this.#tidying = this.#folders.removeEmpty(folder, this.#layout.clips));
+      }
     }
   }
 

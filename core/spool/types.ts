@@ -38,22 +38,30 @@ export interface TornFile {
   read(offset: number, length: number): Promise<Uint8Array<ArrayBuffer>>;
 }
 
+/** What an interrupted clip holds. */
+export interface RepairedContents {
+  /** What the pictures cover, ms. */
+  readonly durationMs: number;
+  readonly frames: number;
+  /** Whose it is and when it began, where the file says so: for a clip that lost its sidecar. */
+  readonly camera?: string;
+  readonly startMs?: number;
+}
+
 /**
  * How to make a whole clip of an interrupted one: keep the first `keepBytes`, write `tail` after
  * them, then `patch` over what is there. `finished` files are whole as they are; `empty` ones hold
- * no picture. `durationMs` is what the pictures cover.
+ * no picture.
  */
 export type Repair =
   | { readonly state: "empty" }
-  | { readonly state: "finished"; readonly durationMs: number; readonly frames: number }
-  | {
+  | ({ readonly state: "finished" } & RepairedContents)
+  | ({
     readonly state: "torn";
     readonly keepBytes: number;
     readonly tail: readonly Uint8Array[];
     readonly patch?: { readonly offset: number; readonly bytes: Uint8Array };
-    readonly durationMs: number;
-    readonly frames: number;
-  };
+  } & RepairedContents);
 
 /** Finds out how to repair an interrupted clip. It knows the format; the spool knows the disk. */
 export type RecoverTornClip = (file: TornFile) => Promise<Repair>;
