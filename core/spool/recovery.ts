@@ -111,7 +111,7 @@ export async function openOrReplaceCatalogue(
 
 /** Puts the spool in order. The catalogue must know the sinks already. */
 export async function recoverSpool(context: RecoveryContext): Promise<RecoveryReport> {
-  const { fs, layout, catalogue, clock, log } = context;
+  const { fs, folders, layout, catalogue, clock, log } = context;
   const missing = catalogue.keysHere();
   const unlisted: ClipSidecar[] = [];
   for await (const key of finishedKeys(context)) {
@@ -128,6 +128,11 @@ export async function recoverSpool(context: RecoveryContext): Promise<RecoveryRe
   }
   unlisted.sort((a, b) => a.startMs - b.startMs || (a.key < b.key ? -1 : 1));
   if (unlisted.length > 0) {
+    // Whoever gave them their names may have been killed before he could make the names durable.
+    for (const folder of new Set(unlisted.map(({ key }) => layout.folder(key)))) {
+      await folders.make(folder);
+      await fs.syncFolder(folder);
+    }
     catalogue.transaction(() => unlisted.forEach((clip) => catalogue.add(clip)));
   }
 
