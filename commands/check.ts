@@ -138,7 +138,7 @@ async function findAll(
       report(
         await probeSink(name, {
           open: () => openSink(name, { config: sink }),
-          where: whereOf(sink),
+          where: await whereOf(sink),
           ...options,
         }),
       )

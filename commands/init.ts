@@ -186,10 +186,10 @@ async function probeSources(
 
 async function probeSinks(config: Config, context: CommandContext): Promise<readonly Finding[]> {
   return await Promise.all(
-    Object.entries(config.sinks).map(([name, sink]) =>
-      probeSink(name, {
+    Object.entries(config.sinks).map(async ([name, sink]) =>
+      await probeSink(name, {
         open: () => openSink(name, { config: sink }),
-        where: whereOf(sink),
+        where: await whereOf(sink),
         signal: context.stop,
         clock: context.clock,
       })

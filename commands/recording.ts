@@ -50,7 +50,7 @@ export async function record(options: RecordingOptions): Promise<void> {
     enabled.map(async ([name, sinkConfig]) => {
       const sink = await openSink(name, { config: sinkConfig });
       cleanup.defer(() => sink.close?.());
-      return { name, sink, sinkConfig, status: newSinkStatus(name, sinkConfig) };
+      return { name, sink, sinkConfig, status: await newSinkStatus(name, sinkConfig) };
     }),
   );
   const spool: Spool = cleanup.use(
@@ -151,11 +151,11 @@ const recoverTornClip: RecoverTornClip = async (file) => {
   return { state: "torn", keepBytes, tail, patch, ...contents };
 };
 
-function newSinkStatus(name: string, config: SinkConfig): SinkStatus {
+async function newSinkStatus(name: string, config: SinkConfig): Promise<SinkStatus> {
   return {
     name,
     type: config.type,
-    where: whereOf(config),
+    where: await whereOf(config),
     state: "idle",
     backlogClips: 0,
     backlogBytes: 0,
