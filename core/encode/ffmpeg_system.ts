@@ -22,6 +22,8 @@ export interface SystemEngineOptions {
   monotonic(): number;
 }
 
+type PictureSize = Pick<GopOptions, "widthPx" | "heightPx">;
+
 /** Picture times must stay far below FLV's 32-bit ms; a new child after this many. */
 const PICTURES_PER_CHILD = 2_000_000;
 
@@ -93,6 +95,7 @@ class SystemLane implements Lane {
   readonly #onClosed: () => void;
   readonly #children = new Set<Child>();
   #current: Child | undefined;
+  #closed = false;
 
   constructor(
     path: string,
@@ -107,6 +110,7 @@ class SystemLane implements Lane {
   }
 
   openGop(options: GopOptions): Gop {
+    if (this.#closed) return refusedGop();
     const args = ffmpegArguments({
       ...options,
       input: "pipe:0",
@@ -114,7 +118,7 @@ class SystemLane implements Lane {
       passthrough: this.#passthrough,
     });
     let child = this.#current;
-    if (!child?.fits(args)) {
+    if (!child?.fits(args, options)) {
       child?.endInput();
       child = this.#spawn(args, options);
       this.#current = child;
@@ -128,12 +132,13 @@ class SystemLane implements Lane {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
     this.#current = undefined;
     await Promise.all([...this.#children].map((child) => child.kill()));
     this.#onClosed();
   }
 
-  #spawn(args: readonly string[], size: { widthPx: number; heightPx: number }): Child {
+  #spawn(args: readonly string[], size: PictureSize): Child {
     const child = new Child(this.#path, args, size, this.#monotonic);
     this.#children.add(child);
     child.closed.then(() => this.#children.delete(child));
@@ -141,11 +146,19 @@ class SystemLane implements Lane {
   }
 }
 
+/** What a closed lane gives: no child may begin once the others have been ended. */
+function refusedGop(): Gop {
+  const finished = Promise.reject(new Error("the encoder was closed"));
+  finished.catch(() => {}); // whoever waits for it sees it
+  return { push: () => Promise.resolve(), end: () => {}, finished };
+}
+
 /** A running ffmpeg, and the GOPs that are in it, oldest first. */
 class Child {
   readonly closed: Promise<void>;
   readonly #process: ChildProcessWithoutNullStreams;
   readonly #args: readonly string[];
+  readonly #size: PictureSize;
   readonly #monotonic: () => number;
   readonly #reader = new FlvReader();
   readonly #gops: SystemGop[] = [];
@@ -163,10 +176,11 @@ class Child {
   constructor(
     path: string,
     args: readonly string[],
-    size: { readonly widthPx: number; readonly heightPx: number },
+    size: PictureSize,
     monotonic: () => number,
   ) {
     this.#args = args;
+    this.#size = size;
     this.#monotonic = monotonic;
     // A group of its own: Ctrl-C in the terminal must not stop it before its last picture is out.
     this.#process = spawn(path, args, {
@@ -189,9 +203,11 @@ class Child {
     this.#process.stdin.write(matroskaHeader({ ...size, pictureMs: PICTURE_MS }));
   }
 
-  /** Whether a GOP with these arguments may follow in this child. */
-  fits(args: readonly string[]): boolean {
-    return !this.#dead && !this.#inputEnded && !this.#offBeat &&
+  /** Whether a GOP like this may follow in this child; pictures of another size would be scaled. */
+  fits(args: readonly string[], size: PictureSize): boolean {
+    const { widthPx, heightPx } = this.#size;
+    return widthPx === size.widthPx && heightPx === size.heightPx && !this.#dead &&
+      !this.#inputEnded && !this.#offBeat &&
       this.#pictures < PICTURES_PER_CHILD &&
       args.length === this.#args.length && args.every((arg, i) => arg === this.#args[i]);
   }

@@ -116,6 +116,7 @@ class WorkerPool implements Engine {
   }
 
   submit(gop: WasmGop): void {
+    if (this.#closed) return gop.fail(new Error("the encoder was closed"));
     this.#waiting.push(gop);
     this.dispatch();
   }

@@ -1,0 +1,186 @@
+/** The in-process engine for real, and its failures with an ffmpeg.wasm that is made to fail. */
+import assert from "node:assert/strict";
+import { createCameraEncoder, type GopReport } from "../../core/encode/camera_encoder.ts";
+import { openWasmEngine } from "../../core/encode/ffmpeg_wasm.ts";
+import type { Engine } from "../../core/encode/engine.ts";
+import { gearsOf } from "../../core/encode/x264.ts";
+import { systemClock } from "../../core/clock.ts";
+import { createScene } from "../../simulators/scene/scene.ts";
+import {
+  assertSamePictures,
+  encodeAll,
+  pictures,
+  readStrips,
+  START_MS,
+  stream,
+  unitOf,
+} from "./support.ts";
+
+function encoderOf(engine: Engine, reports: GopReport[] = []) {
+  const [gear] = gearsOf("wasm", "standard");
+  assert.ok(gear);
+  return createCameraEncoder({
+    clock: systemClock,
+    gear: () => gear,
+    openLane: () => engine.openLane(),
+    onReport: (_, report) => reports.push(report),
+  });
+}
+
+Deno.test("wasm: every picture comes out decodable, in order, with its own time", async () => {
+  await using engine = await openWasmEngine({ workers: 1, clock: systemClock });
+  const units = pictures({ count: 45, startMs: START_MS + 700 });
+  const coded = await encodeAll(encoderOf(engine), units);
+  await assertSamePictures(coded, units);
+  assert.deepEqual(coded.flatMap((unit, i) => unit.isKey ? [i] : []), [0, 13, 33]);
+});
+
+Deno.test("wasm: each picture is out before the next one is taken", async () => {
+  await using engine = await openWasmEngine({ workers: 1, clock: systemClock });
+  const out = { count: 0, wake: () => {} };
+  /** The next picture is only taken when the one before it has come out. */
+  async function* oneByOne() {
+    for (const [index, unit] of pictures({ count: 10 }).entries()) {
+      yield unit;
+      while (out.count <= index) await new Promise<void>((resolve) => out.wake = resolve);
+    }
+  }
+  const signal = new AbortController().signal;
+  const output = encoderOf(engine).encode(oneByOne(), { signal, camera: "yard", gopMs: 2000 });
+  for await (const _ of output) {
+    out.count++;
+    out.wake();
+  }
+  assert.equal(out.count, 10);
+});
+
+Deno.test("wasm: two cameras share one worker", async () => {
+  await using engine = await openWasmEngine({ workers: 1, clock: systemClock });
+  const one = pictures({ count: 30, name: "yard" });
+  const two = pictures({ count: 30, name: "door", widthPx: 480, heightPx: 270 });
+  const [codedOne, codedTwo] = await Promise.all([
+    encodeAll(encoderOf(engine), one),
+    encodeAll(encoderOf(engine), two),
+  ]);
+  await assertSamePictures(codedOne, one);
+  await assertSamePictures(codedTwo, two, { widthPx: 480, heightPx: 270 });
+});
+
+Deno.test("wasm: a camera that hangs in the middle of a GOP does not hold up the others", async () => {
+  await using engine = await openWasmEngine({ workers: 1, clock: systemClock });
+  const stop = new AbortController();
+  const hanging = encodeAll(
+    encoderOf(engine),
+    stream(pictures({ count: 3 }), new Promise<void>(() => {})),
+    { signal: stop.signal, gopMs: 200 },
+  );
+  const units = pictures({ count: 30, name: "door" });
+  assert.equal((await encodeAll(encoderOf(engine), units)).length, 30);
+  stop.abort();
+  await hanging;
+});
+
+Deno.test("wasm: an abort at any moment leaves the worker ready for the next camera", async () => {
+  await using engine = await openWasmEngine({ workers: 1, clock: systemClock });
+  const units = pictures({ count: 12 });
+  for (const after of [0, 1, 5, 11]) {
+    const stop = new AbortController();
+    let taken = 0;
+    const aborting = async function* () {
+      for (const unit of units) {
+        if (taken++ === after) stop.abort();
+        await new Promise((resolve) => setImmediate(resolve));
+        yield unit;
+      }
+    };
+    await encodeAll(encoderOf(engine), aborting(), { signal: stop.signal });
+  }
+  await assertSamePictures(await encodeAll(encoderOf(engine), units), units);
+});
+
+Deno.test("wasm: odd sizes lose a row and a column", async () => {
+  await using engine = await openWasmEngine({ workers: 1, clock: systemClock });
+  const scene = createScene({ name: "odd", widthPx: 321, heightPx: 181 });
+  const units = [0, 1, 2].map((counter) => {
+    const takenAtMs = START_MS + counter * 100;
+    return unitOf(scene.frame({ counter, takenAtMs }), takenAtMs);
+  });
+  const coded = await encodeAll(encoderOf(engine), units);
+  const track = coded[0]?.track;
+  assert.ok(track?.kind === "video");
+  assert.deepEqual([track.widthPx, track.heightPx], [320, 180]);
+  assert.equal((await readStrips(coded)).length, 3);
+});
+
+Deno.test("wasm: pictures whose insides are damaged cost only themselves", async () => {
+  await using engine = await openWasmEngine({ workers: 1, clock: systemClock });
+  const units = pictures({ count: 12 });
+  // Whole by its markers, but its tables make no sense.
+  const broken = units[5]!.data.slice();
+  broken.fill(0x7e, 30, 80);
+  const input = units.map((unit, i) => i === 5 ? unitOf(broken, unit.capturedAtMs) : unit);
+  const coded = await encodeAll(encoderOf(engine), input);
+  const strips = await readStrips(coded);
+  for (const [i, unit] of coded.entries()) {
+    if (unit.capturedAtMs === units[5]!.capturedAtMs) continue;
+    assert.equal(strips[i]?.takenAtMs, unit.capturedAtMs);
+  }
+  assert.ok(coded.length >= 11);
+});
+
+Deno.test("wasm: more GOPs than one instance survives come out whole", async () => {
+  await using engine = await openWasmEngine({ workers: 1, clock: systemClock });
+  const units = pictures({ count: 130, everyMs: 2000, widthPx: 160, heightPx: 90 });
+  const coded = await encodeAll(encoderOf(engine), units);
+  assert.equal(coded.length, 130);
+  assert.ok(coded.every((unit) => unit.isKey));
+});
+
+/** An `@ffmpeg/core` whose `exec` does what the test says. */
+async function fakeCore(exec: string): Promise<{ scriptUrl: string; wasmUrl: string }> {
+  const wasm = await Deno.makeTempFile({ suffix: ".wasm" });
+  await Deno.writeFile(wasm, Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0));
+  const script = `
+    let runs = 0;
+    export default async () => ({
+      FS: { makedev: () => 1, registerDevice() {}, mkdev() {} },
+      setLogger() {}, reset() {},
+      exec() { runs++; ${exec} },
+    });`;
+  return {
+    scriptUrl: `data:text/javascript,${encodeURIComponent(script)}`,
+    wasmUrl: new URL(`file://${wasm}`).href,
+  };
+}
+
+Deno.test("wasm: a trap costs its GOP, says so, and the worker goes on", async () => {
+  const core = await fakeCore('if (runs % 2) throw new Error("unreachable"); return 0;');
+  await using engine = await openWasmEngine({ workers: 1, clock: systemClock, core });
+  const reports: GopReport[] = [];
+  let lost = 0;
+  await encodeAll(encoderOf(engine, reports), pictures({ count: 60 }), {
+    onLost: (frames) => lost += frames,
+  });
+  assert.equal(lost, 60); // this core gives nothing out
+  const failures = reports.filter((report) => report.kind === "failed");
+  assert.equal(reports.length, 3);
+  assert.ok(failures.length >= 2); // the failed worker has begun afresh, so it fails again
+  assert.match(failures[0]?.error.message ?? "", /ffmpeg\.wasm crashed: unreachable/);
+});
+
+Deno.test("wasm: a worker that dies is replaced", async () => {
+  const core = await fakeCore('setTimeout(() => { throw new Error("out of memory") }); return 1;');
+  await using engine = await openWasmEngine({ workers: 1, clock: systemClock, core });
+  const reports: GopReport[] = [];
+  const coded = await encodeAll(encoderOf(engine, reports), pictures({ count: 80 }));
+  assert.deepEqual(coded, []);
+  assert.deepEqual(reports.map((report) => report.kind), Array(4).fill("failed"));
+});
+
+Deno.test("wasm: what cannot be loaded is refused with the path and what was expected", async () => {
+  const core = { scriptUrl: "data:text/javascript,", wasmUrl: "file:///nowhere/ffmpeg-core.wasm" };
+  await assert.rejects(
+    openWasmEngine({ workers: 1, clock: systemClock, core }),
+    /cannot load ffmpeg\.wasm.*nowhere.*expected the file ffmpeg-core\.wasm/,
+  );
+});
