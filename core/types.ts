@@ -15,10 +15,15 @@ export type AudioCodec = "aac" | "opus";
 
 /** A stream of pictures. */
 export interface VideoTrack {
+  /** Names the track within its session; 1 or more. */
   readonly id: number;
+  /** Pictures. */
   readonly kind: "video";
+  /** How its units are coded. */
   readonly codec: VideoCodec;
+  /** Of the coded picture. */
   readonly widthPx: number;
+  /** Of the coded picture. */
   readonly heightPx: number;
   /**
    * The decoder configuration record: `avcC` body (ISO/IEC 14496-15 §5.3.3.1) for H.264, `hvcC` body
@@ -29,10 +34,15 @@ export interface VideoTrack {
 
 /** A stream of sound. */
 export interface AudioTrack {
+  /** Names the track within its session; 1 or more. */
   readonly id: number;
+  /** Sound. */
   readonly kind: "audio";
+  /** How its units are coded. */
   readonly codec: AudioCodec;
+  /** Of the decoded sound. */
   readonly sampleRateHz: number;
+  /** 1 is mono, 2 is stereo. */
   readonly channels: number;
   /** AudioSpecificConfig (ISO/IEC 14496-3 §1.6.2.1) for AAC, `dOps` body for Opus. */
   readonly config: Uint8Array;
@@ -50,7 +60,9 @@ export type Track = VideoTrack | AudioTrack;
  * the unit was handed on.
  */
 export interface AccessUnit {
+  /** The track that it belongs to. */
   readonly trackId: number;
+  /** The coded bytes; see above. */
   readonly data: Uint8Array;
   /** Presentation time in the session's media time, µs. */
   readonly ptsUs: number;
@@ -66,6 +78,7 @@ export interface AccessUnit {
 
 /** A live connection to one camera. Iterating it yields its units in decode order. */
 export interface Session extends AsyncIterable<AccessUnit>, AsyncDisposable {
+  /** What it yields, known from the start. */
   readonly tracks: readonly Track[];
 }
 
@@ -88,6 +101,7 @@ export type SourceErrorKind = "offline" | "auth" | "rate" | "protocol" | "gone";
 
 /** An error with a mark that tells the recorder what to do. */
 export interface SourceError extends Error {
+  /** What went wrong. */
   readonly sourceErrorKind: SourceErrorKind;
   /** Wait at least this long before the next try, ms. */
   readonly retryAfterMs?: number;
@@ -120,10 +134,15 @@ export interface DiscoveredCamera {
   readonly id: string;
   /** What its owner calls it. */
   readonly name: string;
+  /** As the account says it is. */
   readonly state: "online" | "offline" | "off";
+  /** What kind of camera it is. */
   readonly model?: string;
+  /** Of its pictures, where the account tells. */
   readonly widthPx?: number;
+  /** Of its pictures, where the account tells. */
   readonly heightPx?: number;
+  /** Opens it. */
   readonly source: Source;
 }
 
@@ -140,6 +159,7 @@ export interface Account extends AsyncDisposable {
  * first one carries `track`. Pulls input only as fast as it can encode.
  */
 export interface Encoder {
+  /** Encodes one session of a camera. */
   encode(
     units: AsyncIterable<AccessUnit>,
     options: EncodeOptions,
@@ -148,7 +168,9 @@ export interface Encoder {
 
 /** What one camera's encoding is told. */
 export interface EncodeOptions {
+  /** Ends it at once. */
   readonly signal: AbortSignal;
+  /** Whose pictures they are, for messages and figures. */
   readonly camera: string;
   /** Length of a GOP, ms; key pictures stand at wall-clock multiples of it. */
   readonly gopMs: number;
@@ -167,7 +189,9 @@ export interface Clip {
   readonly key: string;
   /** The camera's name as its owner wrote it. */
   readonly camera: string;
+  /** When its first picture was taken. */
   readonly start: Date;
+  /** When its last picture ends. */
   readonly end: Date;
   /** Size in bytes. */
   readonly bytes: number;
@@ -175,6 +199,7 @@ export interface Clip {
   readonly sha256: string;
   /** Lower-case hex, where it was computed while writing: saves a sink from reading the clip twice. */
   readonly md5?: string;
+  /** A MIME type: `video/mp4`. */
   readonly contentType: string;
   /** The bytes, from `fromByte` (default 0) to the end. May be called again and again. */
   open(fromByte?: number): ReadableStream<Uint8Array<ArrayBuffer>>;
@@ -182,6 +207,7 @@ export interface Clip {
 
 /** How a `put` goes on. */
 export interface PutOptions {
+  /** Ends the try; `put` then rejects soon. */
   readonly signal: AbortSignal;
   /** 1 for the first try of this clip. */
   readonly attempt: number;
@@ -191,18 +217,23 @@ export interface PutOptions {
 
 /** The sink's proof that it holds the clip. */
 export interface PutResult {
+  /** Whether this try stored it, or an earlier one had. */
   readonly state: "stored" | "already-there";
+  /** Where it lies, without credentials. */
   readonly url?: string;
+  /** The version that the store gave it. */
   readonly etag?: string;
 }
 
 /** What a sink holds under a key. */
 export interface StoredObject {
+  /** Its size. */
   readonly bytes: number;
   /** Lower-case hex, where the store keeps it. */
   readonly sha256?: string;
   /** Lower-case hex, where the store keeps it. */
   readonly md5?: string;
+  /** The version that the store gave it. */
   readonly etag?: string;
 }
 
@@ -227,6 +258,7 @@ export interface Sink {
   ): Promise<void>;
   /** Proves that the sink could take a clip now (login, rights, space), and leaves no trace. */
   check?(options: { readonly signal: AbortSignal }): Promise<void>;
+  /** Lets go of what `open` took. Nothing is called after it. */
   close?(): Promise<void>;
 }
 
@@ -243,11 +275,14 @@ export type SinkErrorKind = "retry" | "auth" | "full" | "permanent" | "conflict"
  * plugin that was bundled alone has its own copy of any class.
  */
 export class SinkError extends Error {
+  /** Always `SinkError`. */
   override readonly name = "SinkError";
+  /** What delivery does about it. */
   readonly sinkErrorKind: SinkErrorKind;
   /** Wait at least this long before the next try, ms. */
   readonly retryAfterMs?: number;
 
+  /** Makes an error of a kind, with a message for the user. */
   constructor(
     kind: SinkErrorKind,
     message: string,
@@ -279,7 +314,9 @@ export interface Secret {
 export interface SinkContext<Config> {
   /** The name that the user gave this sink. */
   readonly name: string;
+  /** Its options, validated. */
   readonly config: Config;
+  /** Where it says what the user should know. */
   readonly log: Log;
   /** Limited to the hosts that the plugin's `net` named. */
   readonly fetch: typeof fetch;
@@ -287,14 +324,19 @@ export interface SinkContext<Config> {
 
 /** Messages for the user; secrets are taken out on the way. */
 export interface Log {
+  /** For whoever looks for a fault. */
   debug(message: string, properties?: Record<string, unknown>): void;
+  /** What is going on. */
   info(message: string, properties?: Record<string, unknown>): void;
+  /** What the user should know, though it goes on. */
   warn(message: string, properties?: Record<string, unknown>): void;
+  /** What the user must mend. */
   error(message: string, properties?: Record<string, unknown>): void;
 }
 
 /** Validates and types a sink's options: the Standard Schema interface, version 1. */
 export interface ConfigSchema<Config> {
+  /** See https://standardschema.dev. */
   readonly "~standard": {
     readonly version: 1;
     readonly vendor: string;
@@ -309,9 +351,11 @@ export interface SinkPlugin<Config = unknown> {
   readonly api: 1;
   /** The `type` that a configuration names. */
   readonly name: string;
+  /** Validates and types its options. */
   readonly config: ConfigSchema<Config>;
   /** The hosts (`host` or `host:port`) that a sink with this configuration talks to. */
   net(config: Config): readonly string[];
+  /** Opens a sink with validated options. */
   open(context: SinkContext<Config>): Sink | Promise<Sink>;
 }
 
