@@ -15,6 +15,8 @@
  */
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
+import { Agent as HttpAgent } from "node:http";
+import { Agent as HttpsAgent } from "node:https";
 import {
   AnonymousCredential,
   BlobServiceClient,
@@ -246,10 +248,17 @@ class AzureBlobSink implements Sink {
     const credential = sharedKey
       ? new StorageSharedKeyCredential(sharedKey.name, sharedKey.key)
       : new AnonymousCredential();
-    const pipeline = newPipeline(credential, {
+    const pipelineOptions = {
       retryOptions: { maxTries: 1 }, // delivery retries; twice over would multiply the waiting
       userAgentOptions: { userAgentPrefix: "camsink" },
-    });
+      // A connection that is kept may have died unnoticed between two clips. Deno then sends the
+      // request again by itself, and one with a streamed body hangs, for its body is used up. A new
+      // connection per request costs a handshake and none of that.
+      agent: new (account.serviceUrl.startsWith("https:") ? HttpsAgent : HttpAgent)({
+        keepAlive: false,
+      }),
+    };
+    const pipeline = newPipeline(credential, pipelineOptions);
     return {
       texts,
       account,
@@ -313,8 +322,9 @@ class AzureBlobSink implements Sink {
       sentBytes: 0,
     };
     const id = `${clip.key} ${clip.sha256}`;
+    let makesContainers = true;
     try {
-      await this.#makeContainer(connection, place.container, signal);
+      makesContainers = await this.#makeContainer(connection, place.container, signal);
       const small = clip.bytes <= 2 * this.#options.blockSize;
       const result = small || !connection.blocks ? await putWhole(upload) : await putBlocks(upload);
       this.#unanswered.delete(id);
@@ -328,9 +338,17 @@ class AzureBlobSink implements Sink {
         this.#unanswered.delete(id);
         return known;
       }
-      if (failure.code === "ContainerNotFound") connection.containers.delete(place.container);
+      if (failure.code === "ContainerNotFound") {
+        connection.containers.delete(place.container);
+        if (makesContainers) {
+          throw new SinkError(
+            "retry",
+            `cannot store ${clip.key}: the container ${place.container} is gone; it is made again`,
+          );
+        }
+      }
       if (upload.sentBytes >= clip.bytes && (failure.status ?? 500) >= 500) this.#remember(id);
-      throw this.#explain(failure, connection, `cannot store ${clip.key}`);
+      throw sinkErrorOf(failure, `cannot store ${clip.key}`);
     }
   }
 
@@ -432,22 +450,25 @@ class AzureBlobSink implements Sink {
     });
   }
 
-  /** Makes a container once, where the credential can; otherwise it must be there. */
+  /** Makes a container once. False if the credential cannot; then it must be there. */
   async #makeContainer(
-    connection: Connection,
+    { account, containers, service }: Connection,
     name: string,
     signal: AbortSignal,
-  ): Promise<void> {
-    if (connection.containers.has(name) || !mayContainers(connection.account, "c")) return;
+  ): Promise<boolean> {
+    if (!mayContainers(account, "c")) return false;
+    if (containers.has(name)) return true;
     try {
-      await connection.service.getContainerClient(name).create({ abortSignal: signal });
+      await service.getContainerClient(name).create({ abortSignal: signal });
       this.#log.info(`made the container ${name}`);
     } catch (error) {
       const { code, status } = failureOf(error, this.#world.now());
-      // With a 403 the container may well be there: the upload will tell.
-      if (code !== "ContainerAlreadyExists" && status !== 403) throw error;
+      // It may well be there: the upload will tell.
+      if (status === 403) return false;
+      if (code !== "ContainerAlreadyExists") throw error;
     }
-    connection.containers.add(name);
+    containers.add(name);
+    return true;
   }
 
   /** The name is taken: by this very clip, or by something else. */
@@ -477,7 +498,7 @@ class AzureBlobSink implements Sink {
       }
     }
     if (unanswered) return { state: "already-there", url };
-    if (!isTaken(failure)) throw this.#explain(failure, connection, `cannot store ${clip.key}`);
+    if (!isTaken(failure)) throw sinkErrorOf(failure, `cannot store ${clip.key}`);
     throw new SinkError(
       "conflict",
       `${url} already exists, and the credential lacks r (read), so it cannot be compared with ` +
@@ -505,16 +526,8 @@ class AzureBlobSink implements Sink {
     } catch (error) {
       signal.throwIfAborted();
       if (error instanceof SinkError) throw error;
-      throw this.#explain(failureOf(error, this.#world.now()), connection, doing);
+      throw sinkErrorOf(failureOf(error, this.#world.now()), doing);
     }
-  }
-
-  /** A container that is missing although it could be made is made at the next try. */
-  #explain(failure: Failure, { account }: Connection, doing: string): SinkError {
-    if (failure.code === "ContainerNotFound" && mayContainers(account, "c")) {
-      return new SinkError("retry", `${doing}: the container is gone; it is made again`);
-    }
-    return sinkErrorOf(failure, doing);
   }
 }
 
