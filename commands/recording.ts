@@ -59,6 +59,7 @@ export async function record(options: RecordingOptions): Promise<void> {
       clock,
       log: getLog("spool"),
       sinks: enabled.map(([name]) => name),
+      optionalSinks: enabled.filter(([, sink]) => !sink.required).map(([name]) => name),
       recover: recoverTornClip,
     }),
   );
@@ -84,6 +85,13 @@ export async function record(options: RecordingOptions): Promise<void> {
       random,
       log: getLog(name),
       secrets: secretsIn(sinkConfig.options),
+      concurrency: sinkConfig.concurrency,
+      bytesPerSecond: sinkConfig.bytesPerSecond,
+      ...(sinkConfig.perDayBytes === undefined ? {} : {
+        perDayBytes: sinkConfig.perDayBytes,
+        // A restart does not give the day anew.
+        usedTodayBytes: spool.storedBytesSince(name, startOfDay(clock.now())),
+      }),
     });
   });
   const stopDelivery = new AbortController();
@@ -150,6 +158,11 @@ const recoverTornClip: RecoverTornClip = async (file) => {
   const { keepBytes, tail, patch } = found;
   return { state: "torn", keepBytes, tail, patch, ...contents };
 };
+
+/** When the UTC day began. */
+function startOfDay(nowMs: number): Date {
+  return new Date(new Date(nowMs).setUTCHours(0, 0, 0, 0));
+}
 
 async function newSinkStatus(name: string, config: SinkConfig): Promise<SinkStatus> {
   return {

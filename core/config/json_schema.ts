@@ -26,6 +26,11 @@ const MARKS: Readonly<Record<ValueMark["camsink"], JsonSchema>> = {
     pattern: String.raw`^\d+(\.\d+)?\s?([kKMGT]i?B|B)$`,
     examples: ["500MB", "20GB", "512MiB"],
   },
+  rate: {
+    title: "rate",
+    pattern: String.raw`^\d+(\.\d+)?\s?([kKMGT]i?B|B)/s$`,
+    examples: ["500kB/s", "2MB/s"],
+  },
   secret: { title: "secret", minLength: 1, examples: ["env:NAME", "file:/path/to/secret"] },
   path: { title: "path", minLength: 1 },
   url: { title: "URL", format: "uri", pattern: "^[Hh][Tt][Tt][Pp][Ss]?://" },

@@ -11,8 +11,8 @@
  * @module
  */
 import * as v from "valibot";
-import type { ConfigSchema } from "../types.ts";
-import { duration, filePath, size } from "./values.ts";
+import type { ConfigSchema, Secret } from "../types.ts";
+import { duration, filePath, httpUrl, makeSecret, rate, secret, size } from "./values.ts";
 
 /** A kind of account or camera: the schema of its options, without `type` and the common keys. */
 export interface TypeWithOptions {
@@ -59,6 +59,14 @@ export interface CameraConfig {
 export interface SinkConfig {
   readonly type: string;
   readonly enabled: boolean;
+  /** Whether a clip stays on the spool until this sink has it. */
+  readonly required: boolean;
+  /** Most bytes per UTC day. */
+  readonly perDayBytes?: number;
+  /** Most bytes per second. */
+  readonly bytesPerSecond?: number;
+  /** Clips on their way at once. */
+  readonly concurrency?: number;
   /** What the schema of this type yielded. */
   readonly options: unknown;
 }
@@ -85,6 +93,11 @@ export interface Config {
     readonly whenFull: "stop" | "drop-oldest";
   };
   readonly sinks: Readonly<Record<string, SinkConfig>>;
+  /** Whom to tell of trouble. The addresses are secrets: who knows one can speak as this machine. */
+  readonly alerts: {
+    readonly webhook?: Secret;
+    readonly heartbeat?: Secret;
+  };
 }
 
 /** The entries of an object schema, or none where the schema is not one. */
@@ -129,7 +142,74 @@ const cameraFields: Fields = {
   ),
 };
 
-const sinkFields: Fields = { enabled };
+const sinkFields = {
+  enabled,
+  required: v.pipe(
+    v.optional(v.boolean(), true),
+    v.description(
+      "Whether a clip stays on the spool until this sink has it. With false it may go, when all " +
+        "required sinks have it, before this one does.",
+    ),
+  ),
+  limit: v.optional(
+    v.pipe(
+      v.strictObject({
+        perDay: v.optional(
+          v.pipe(
+            size(),
+            v.minValue(1, 'expected a size such as "500MB", "20GB" or "512MiB"'),
+            v.description(
+              "Most bytes a day (UTC); what is over waits on the spool for the next day.",
+            ),
+          ),
+        ),
+      }, "expected an object"),
+      v.description("How much the sink may be sent: for those who pay by the byte."),
+    ),
+  ),
+  bandwidth: v.optional(
+    v.pipe(
+      rate(),
+      v.description("Most bytes per second, over all clips of this sink together."),
+    ),
+  ),
+  concurrency: v.optional(
+    v.pipe(
+      v.number("expected a whole number from 1 to 64"),
+      v.integer("expected a whole number from 1 to 64"),
+      v.minValue(1, "expected a whole number from 1 to 64"),
+      v.maxValue(64, "expected a whole number from 1 to 64"),
+      v.description("How many clips are on their way at once; without it, 4."),
+    ),
+  ),
+};
+
+/** A sink entry with the units of its common keys in their names. A type may have keys like them. */
+function sinkConfig(entry: unknown): SinkConfig {
+  const { limit, bandwidth, concurrency, ...rest } = entry as SinkConfig & {
+    readonly limit?: { readonly perDay?: number };
+    readonly bandwidth?: number;
+  };
+  return {
+    ...rest,
+    ...(concurrency === undefined ? {} : { concurrency }),
+    ...(limit?.perDay === undefined ? {} : { perDayBytes: limit.perDay }),
+    ...(bandwidth === undefined ? {} : { bytesPerSecond: bandwidth }),
+  };
+}
+
+/** The address of somebody to tell; given in the file, or by reference since many hold a token. */
+function calledUrl() {
+  const message =
+    'expected a URL that starts with http:// or https://, or a reference to one such as "env:NAME"';
+  return v.pipe(
+    v.union(
+      [v.pipe(secret(), v.check((value) => value.reference !== "literal", message)), httpUrl()],
+      message,
+    ),
+    v.transform((value) => typeof value === "string" ? makeSecret(value) : value),
+  );
+}
 
 function optionsOf(
   type: TypeWithOptions | TypeWithConfig,
@@ -389,6 +469,32 @@ function sections(tables: ConfigTables, entry: Entry) {
       byName(tables.sinkTypes, sinkFields, "sinks", '{ "type": "local-folder", … }'),
       v.description("Where clips go, by a name of your choice. Every clip goes to every sink."),
     ),
+    alerts: v.pipe(
+      v.optional(
+        v.strictObject({
+          webhook: v.optional(
+            v.pipe(
+              calledUrl(),
+              v.description(
+                "Gets a POST with JSON when trouble begins and when it ends: a camera is silent, " +
+                  "recording stops, clips pile up, a sink is parked, the disk runs low.",
+              ),
+            ),
+          ),
+          heartbeat: v.optional(
+            v.pipe(
+              calledUrl(),
+              v.description(
+                "Is fetched every minute, but only while every camera is being recorded: a service " +
+                  "that expects it notices also a machine that is off.",
+              ),
+            ),
+          ),
+        }, "expected an object"),
+        {},
+      ),
+      v.description("Whom to tell of trouble. It is always in the log and in `camsink status`."),
+    ),
   };
 }
 
@@ -444,7 +550,10 @@ export function configSchema(tables: ConfigTables): v.GenericSchema<unknown, Con
         ...(file.spool.keep === undefined ? {} : { keepMs: file.spool.keep }),
         ...(file.spool.reserve === undefined ? {} : { reserveBytes: file.spool.reserve }),
       },
-      sinks: file.sinks as Config["sinks"],
+      sinks: Object.fromEntries(
+        Object.entries(file.sinks).map(([name, entry]) => [name, sinkConfig(entry)]),
+      ),
+      alerts: file.alerts,
     })),
   );
 }

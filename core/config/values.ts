@@ -32,7 +32,7 @@ export function parseDurationMs(text: string): number | undefined {
  * it, and the published JSON Schema gets its pattern from it.
  */
 export interface ValueMark {
-  readonly camsink: "secret" | "path" | "duration" | "size" | "url";
+  readonly camsink: "secret" | "path" | "duration" | "size" | "rate" | "url";
 }
 
 /** A duration such as `"60s"` or `"1h30m"`; yields ms. */
@@ -98,6 +98,19 @@ export function size() {
     v.metadata({ camsink: "size" }),
     v.check((text) => parseSizeBytes(text) !== undefined, message),
     v.transform((text) => parseSizeBytes(text) ?? NaN),
+  );
+}
+
+/** A rate such as `"2MB/s"`; yields bytes per second. */
+export function rate() {
+  const message = 'expected bytes per second, such as "500kB/s" or "2MB/s"';
+  const parse = (text: string) =>
+    text.endsWith("/s") ? parseSizeBytes(text.slice(0, -"/s".length)) : undefined;
+  return v.pipe(
+    v.string(message),
+    v.metadata({ camsink: "rate" }),
+    v.check((text) => (parse(text) ?? 0) > 0, message),
+    v.transform((text) => parse(text) ?? NaN),
   );
 }
 

@@ -119,8 +119,10 @@ export interface ClipFilter {
   /** Default `here`. */
   readonly state?: ClipState | "any";
   readonly pinned?: boolean;
-  /** Only clips to which this sink stands so. */
-  readonly delivery?: { readonly sink: string; readonly state: DeliveryState };
+  /** Only clips to which this sink, or without one any sink, stands so. */
+  readonly delivery?: { readonly sink?: string; readonly state: DeliveryState };
+  /** Only clips finished after the one with this key: for reading page by page. */
+  readonly afterKey?: string;
   /** Default oldest first. */
   readonly newestFirst?: boolean;
   /** Default 1000. */
@@ -159,6 +161,7 @@ function deliveryState(value: unknown): DeliveryState {
 export class Catalogue implements Disposable {
   readonly #db: DatabaseSync;
   readonly #statements = new Map<string, StatementSync>();
+  #dataVersion: number | undefined;
 
   /**
    * Opens a catalogue, or makes an empty one.
@@ -174,6 +177,7 @@ export class Catalogue implements Disposable {
           "PRAGMA busy_timeout = 5000; PRAGMA cache_size = -4000;",
       );
       const version = this.#get("PRAGMA user_version")?.user_version;
+      this.changedByOthers(); // from here on
       if (version === 0) {
         this.transaction(() =>
           this.#db.exec(`${TABLES} PRAGMA user_version = ${CATALOGUE_VERSION};`)
@@ -250,6 +254,20 @@ export class Catalogue implements Disposable {
         nowMs,
       );
     });
+  }
+
+  /** The names of the sinks that there are now. */
+  activeSinks(): readonly string[] {
+    return this.#all("SELECT name FROM sink WHERE active = 1 ORDER BY name")
+      .map((row) => String(row.name));
+  }
+
+  /** Whether another connection has written since this was last asked. */
+  changedByOthers(): boolean {
+    const version = Number(this.#get("PRAGMA data_version")?.data_version);
+    const changed = this.#dataVersion !== undefined && version !== this.#dataVersion;
+    this.#dataVersion = version;
+    return changed;
   }
 
   /** Enters a finished clip, which then waits for every active sink. @throws if its key is taken */
@@ -374,12 +392,16 @@ export class Catalogue implements Disposable {
     if (filter.fromMs !== undefined) need("c.end_ms > ?", filter.fromMs);
     if (filter.toMs !== undefined) need("c.start_ms < ?", filter.toMs);
     if (filter.pinned !== undefined) need("c.pinned = ?", filter.pinned ? 1 : 0);
+    if (filter.afterKey !== undefined) {
+      need("c.id > (SELECT id FROM clip WHERE key = ?)", filter.afterKey);
+    }
     if (filter.delivery) {
+      const { sink, state } = filter.delivery;
       need(
-        `EXISTS (SELECT 1 FROM delivery d WHERE d.clip = c.id AND d.state = ?
-           AND d.sink = (SELECT id FROM sink WHERE name = ?))`,
-        filter.delivery.state,
-        filter.delivery.sink,
+        `EXISTS (SELECT 1 FROM delivery d JOIN sink s ON s.id = d.sink
+           WHERE d.clip = c.id AND d.state = ? AND s.name = coalesce(?, s.name))`,
+        state,
+        sink ?? null,
       );
     }
     return this.#all(
@@ -444,6 +466,17 @@ export class Catalogue implements Disposable {
         key,
       );
     });
+  }
+
+  /** Bytes of the clips that a sink stored at or after a moment. */
+  storedBytesSince(sink: string, sinceMs: number): number {
+    const row = this.#get(
+      `SELECT coalesce(sum(c.bytes), 0) AS bytes FROM delivery d JOIN clip c ON c.id = d.clip
+       WHERE d.sink = (SELECT id FROM sink WHERE name = ?) AND d.state = 'stored' AND d.at_ms >= ?`,
+      sink,
+      sinceMs,
+    );
+    return Number(row?.bytes);
   }
 
   /** Clips that a sink stored before a moment and still holds, oldest first. */

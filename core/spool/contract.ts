@@ -79,6 +79,8 @@ export interface Spool extends AsyncDisposable {
   removed(sink: string, key: string): Promise<void>;
   /** Clips that a sink stored before a moment and holds still, oldest first; pinned ones never. */
   storedBefore(sink: string, before: Date, limit?: number): readonly SpooledClip[];
+  /** How many bytes of clips a sink stored at or after a moment; the beginning of a try is no part. */
+  storedBytesSince(sink: string, since: Date): number;
   /** How every sink stands to a clip. */
   deliveries(key: string): readonly Delivery[];
   /** Clips, oldest first unless told otherwise. */

@@ -10,14 +10,14 @@
  * @module
  */
 import type { Backlog, Catalogue, ClipFilter, ClipRow, ClipState, Delivery } from "./catalogue.ts";
+import { checkClipFile, type ClipPlace, spooledClip, writePin } from "./clip_files.ts";
 import type { NewClip, Spool, SpoolOptions } from "./contract.ts";
 import { asSpoolError, spoolError, spoolErrorKind } from "./errors.ts";
 import { Folders } from "./folders.ts";
-import { diskFs, readText, type SpoolFs, writeText } from "./fs.ts";
+import { diskFs, type SpoolFs, writeText } from "./fs.ts";
 import { clipKey, type Layout, layoutOf, parseKey } from "./layout.ts";
 import { lockSpool } from "./lock.ts";
 import { type OpenClip, OpenClipFile, type OpenClipHost } from "./open_clip.ts";
-import { fingerprint } from "./publish.ts";
 import {
   checkFormat,
   openOrReplaceCatalogue,
@@ -28,8 +28,7 @@ import {
   removeClipFiles,
 } from "./recovery.ts";
 import { Room, type SpoolSpace } from "./retention.ts";
-import { readStream } from "./read_stream.ts";
-import { type ClipSidecar, formatSidecar, parseClipSidecar } from "./sidecar.ts";
+import { type ClipSidecar, formatSidecar } from "./sidecar.ts";
 import { SyncRounds } from "./sync_rounds.ts";
 import type { Receipt, SpooledClip } from "./types.ts";
 
@@ -224,6 +223,10 @@ class DiskSpool implements Spool {
       .map((row) => this.#clip(row, row.state));
   }
 
+  storedBytesSince(sink: string, since: Date): number {
+    return this.#catalogue.storedBytesSince(sink, since.getTime());
+  }
+
   deliveries(key: string): readonly Delivery[] {
     return this.#catalogue.deliveries(key);
   }
@@ -256,16 +259,8 @@ class DiskSpool implements Spool {
   }
 
   async verify(key: string): Promise<"ok" | "missing" | "damaged"> {
-    const { fs } = this.#options;
-    const row = this.#catalogue.get(key);
-    if (!row || await fs.sizeOf(this.#layout.clip(key)) === undefined) return "missing";
-    const file = await fs.open(this.#layout.clip(key), "read");
-    try {
-      const { bytes, sha256 } = await fingerprint(file);
-      return bytes === row.bytes && sha256 === row.sha256 ? "ok" : "damaged";
-    } finally {
-      file.close();
-    }
+    const clip = this.#catalogue.get(key);
+    return clip ? await checkClipFile(this.#place, { clip }) : "missing";
   }
 
   changed(
@@ -397,18 +392,10 @@ class DiskSpool implements Spool {
 
   async #setPinned(key: string, pinned: boolean): Promise<void> {
     await this.#exclusively(async () => {
-      const { fs } = this.#options;
-      const path = this.#layout.sidecar(key);
       try {
         const row = this.#catalogue.get(key);
         if (!row) throw new Error("the catalogue knows no such clip");
-        const sidecar = row.state === "here" && parseClipSidecar(await readText(fs, path));
-        if (sidecar) {
-          const text = formatSidecar({ ...sidecar, pinned });
-          await writeText(fs, `${path}.tmp`, { text, sync: true });
-          await fs.rename(`${path}.tmp`, path);
-          await fs.syncFolder(this.#layout.folder(key));
-        }
+        if (row.state === "here") await writePin(this.#place, { key, pinned });
         this.#catalogue.setPinned(key, pinned);
       } catch (error) {
         throw asSpoolError(error, `${pinned ? "pin" : "unpin"} the clip ${key}`);
@@ -462,6 +449,7 @@ class DiskSpool implements Spool {
     if (this.#stop.signal.aborted) return;
     const { clock, keepMs, historyMs = HISTORY_MS } = this.#options;
     for (const clip of [...this.#unlisted.values()]) this.#enlist(clip);
+    if (this.#catalogue.changedByOthers()) this.#announce(); // see view.ts
     const finishedBeforeMs = clock.now() - (keepMs ?? 0);
     // Without a sink nothing counts as delivered, but an age that the owner gave counts.
     while (this.#hasRequiredSink || (keepMs ?? 0) > 0) {
@@ -529,24 +517,11 @@ class DiskSpool implements Spool {
     }
   }
 
+  get #place(): ClipPlace {
+    return { fs: this.#options.fs, layout: this.#layout };
+  }
+
   #clip(clip: ClipSidecar, state: ClipState): SpooledClip {
-    const { fs } = this.#options;
-    const path = this.#layout.clip(clip.key);
-    return {
-      key: clip.key,
-      camera: clip.camera,
-      start: new Date(clip.startMs),
-      end: new Date(clip.endMs),
-      bytes: clip.bytes,
-      sha256: clip.sha256,
-      md5: clip.md5,
-      contentType: clip.contentType,
-      frames: clip.frames,
-      recovered: clip.recovered,
-      pinned: clip.pinned,
-      state,
-      path,
-      open: (fromByte = 0) => readStream(fs, path, fromByte),
-    };
+    return spooledClip(this.#place, { ...clip, state });
   }
 }

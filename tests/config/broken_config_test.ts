@@ -111,7 +111,7 @@ const BROKEN: readonly Broken[] = [
     what: "a section that nobody knows",
     text: '{ "accounts": { "h": { "type": "nest", "accessToken": "env:T" } }, "recording": {} }',
     problems: [
-      'recording: unknown key "recording"; known here: accounts, cameras, clip, encoder, spool, sinks',
+      'recording: unknown key "recording"; known here: accounts, cameras, clip, encoder, spool, sinks, alerts',
     ],
   },
   {
@@ -384,6 +384,18 @@ const BROKEN: readonly Broken[] = [
       '{ "accounts": { "h": { "type": "nest", "accessToken": "literal-secret-1", "accesToken": "literal-secret-2" } } }',
     problems: [
       'accounts.h.accesToken: unknown key "accesToken"; did you mean "accessToken"?',
+    ],
+  },
+  {
+    what: "a sink's pace and the alerts wrong",
+    text:
+      '{ "cameras": { "y": { "type": "snapshot", "url": "http://x/" } }, "sinks": { "l": { "type": "local-folder", "path": "x", "limit": { "perDay": "20" }, "bandwidth": "2MB", "required": "no", "concurrency": 0 } }, "alerts": { "webhook": "hooks.example/x" } }',
+    problems: [
+      'sinks.l.limit.perDay: got "20", expected a size such as "500MB", "20GB" or "512MiB"',
+      'sinks.l.bandwidth: got "2MB", expected bytes per second, such as "500kB/s" or "2MB/s"',
+      'sinks.l.required: got "no", expected true or false',
+      "sinks.l.concurrency: got 0, expected a whole number from 1 to 64",
+      'alerts.webhook: got "hooks.example/x", expected a URL that starts with http:// or https://, or a reference to one such as "env:NAME"',
     ],
   },
   {

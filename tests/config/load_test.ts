@@ -139,6 +139,38 @@ Deno.test("sizes and durations of the spool come out in bytes and milliseconds",
   equal(config.cameras.y?.name, "Yard");
 });
 
+Deno.test("a sink's pace comes out in bytes, and the alerts' addresses as secrets", async () => {
+  const text = `{ "cameras": { "y": { "type": "snapshot", "url": "http://x/" } },
+    "sinks": { "l": { "type": "local-folder", "path": "/c", "limit": { "perDay": "20GB" },
+      "bandwidth": "2MB/s", "required": false, "concurrency": 2 } },
+    "alerts": { "webhook": "https://hooks.example/T0/secret-path", "heartbeat": "env:BEAT" } }`;
+  const { config, warnings } = await parseConfig(text, {
+    path: "/x.jsonc",
+    tables,
+    env: envOf({ BEAT: "https://beat.example/1" }),
+  });
+  deepEqual(config.sinks.l, {
+    type: "local-folder",
+    enabled: true,
+    required: false,
+    perDayBytes: 20e9,
+    bytesPerSecond: 2e6,
+    concurrency: 2,
+    options: { path: "/c" },
+  });
+  equal(await config.alerts.webhook?.reveal(), "https://hooks.example/T0/secret-path");
+  equal(config.alerts.heartbeat?.reference, "env:BEAT");
+  deepEqual(warnings, []);
+});
+
+Deno.test("an alert's address by reference must be there", async () => {
+  const text = `{ "cameras": { "y": { "type": "snapshot", "url": "http://x/" } },
+    "sinks": { "l": { "type": "local-folder", "path": "/c" } },
+    "alerts": { "webhook": "env:HOOK" } }`;
+  const said = await messageOf(parseConfig(text, { path: "/x.jsonc", tables, env: envOf({}) }));
+  ok(said.includes("alerts.webhook: the environment variable HOOK is not set"), said);
+});
+
 Deno.test("comments, trailing commas and a byte order mark are fine", async () => {
   await parseConfig(
     `\uFEFF// mine\n{ "cameras": { /* one */ "y": { "type": "snapshot",
@@ -303,7 +335,12 @@ Deno.test("a sink's schema may come from any library that speaks Standard Schema
        "sinks": { "w": { "type": "webdav", "url": ${url} } } }`;
   const options = { path: "/x.jsonc", tables: withForeign, env: envOf({}) };
   const { config } = await parseConfig(text('"http://dav"'), options);
-  deepEqual(config.sinks.w, { type: "webdav", enabled: true, options: { url: "http://dav/" } });
+  deepEqual(config.sinks.w, {
+    type: "webdav",
+    enabled: true,
+    required: true,
+    options: { url: "http://dav/" },
+  });
   ok(
     (await messageOf(parseConfig(text("5"), options))).includes(
       "sinks.w.url: got 5, expected a URL",

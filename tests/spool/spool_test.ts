@@ -110,6 +110,26 @@ Deno.test("a finished clip has the bytes, hashes and times that it was given", a
   assert.deepEqual([...Deno.readDirSync(`${test.path}/spool/open`)], []);
 });
 
+Deno.test("what a sink stored since a moment is known after a restart, also of clips that went", async () => {
+  await using b = await bench();
+  let bytes = 0;
+  {
+    await using spool = await b.open({ sinks: ["a"] });
+    await spool.receipt("a", (await record(spool)).key, { state: "stored" });
+    b.clock.jump(86_400_000);
+    for (const seconds of [3, 4]) {
+      const clip = await record(spool, { startMs: b.clock.now() + seconds, seconds });
+      bytes += clip.bytes;
+      await spool.receipt("a", clip.key, { state: "stored" });
+    }
+    await spool.sweep();
+    assert.deepEqual(spool.list(), [], "all went from the spool");
+  }
+  await using spool = await b.open({ sinks: ["a"] });
+  assert.equal(spool.storedBytesSince("a", new Date(b.clock.now())), bytes);
+  assert.equal(spool.storedBytesSince("a", new Date(b.clock.now() + 1)), 0);
+});
+
 Deno.test("each sink gets every clip, oldest first, until it has given a receipt", async () => {
   await using test = await bench();
   await using spool = await test.open({ keepMs: 1e6 });
