@@ -18,7 +18,7 @@ import type { AccessUnit, Log, Track } from "../types.ts";
 export interface ClipWriter {
   /** Takes the next unit in decode order. @throws if the spool cannot take it */
   write(unit: AccessUnit): Promise<void>;
-  /** Ends the open clip, if there is one, and waits until every clip is durable. */
+  /** Ends the open clip, if there is one, and waits until every clip is durable; the last call. */
   finish(): Promise<void>;
 }
 
@@ -44,7 +44,11 @@ interface Recording {
   readonly startUs: number;
   readonly slot: number;
   frames: number;
+  /** In the MP4's index, but refused by the disk: the next write, or the last one, takes it along. */
+  unwritten: { readonly chunks: readonly Uint8Array[]; readonly frames: number };
 }
+
+const NOTHING: Recording["unwritten"] = { chunks: [], frames: 0 };
 
 /** Makes a writer for one session of one camera. */
 export function createClipWriter(options: ClipWriterOptions): ClipWriter {
@@ -57,6 +61,7 @@ export function createClipWriter(options: ClipWriterOptions): ClipWriter {
   let gopUs = 0;
   let lastVideoUs = 0;
   let frameUs = 100_000;
+  let finished = false;
   const finishing = new Set<Promise<void>>();
 
   const slotOf = (unit: AccessUnit) =>
@@ -66,7 +71,8 @@ export function createClipWriter(options: ClipWriterOptions): ClipWriter {
   function belongsToNextClip(unit: AccessUnit): boolean {
     if (!recording || !unit.isKey || unit.trackId !== videoId) return false;
     return (unit.track !== undefined && !recording.mp4.fits(unit.track)) ||
-      slotOf(unit) !== recording.slot ||
+      slotOf(unit) > recording.slot ||
+      unit.capturedAtMs < recording.startMs || // the clock went back
       unit.dtsUs - recording.startUs >= 2000 * clipMs;
   }
 
@@ -79,61 +85,91 @@ export function createClipWriter(options: ClipWriterOptions): ClipWriter {
       product,
     });
     const file = await spool.begin({ camera, slug, start, contentType: "video/mp4" });
+    try {
+      await file.append([mp4.header()]);
+    } catch (error) {
+      await file.discard().catch(() => {}); // the reason is told by the first error
+      throw error;
+    }
     recording = {
       file,
       mp4,
       startMs: unit.capturedAtMs,
-      startUs: unit.ptsUs,
+      startUs: unit.dtsUs,
       slot: slotOf(unit),
       frames: 0,
+      unwritten: NOTHING,
     };
     status.openClip = file.key;
-    status.openClipBytes = 0;
-    await file.append([mp4.header()]);
+    status.openClipBytes = file.bytes;
   }
 
-  async function flush(nextVideoUs: number): Promise<void> {
-    if (!recording || pending.length === 0 || videoId === undefined) return;
-    const units = pending;
-    pending = [];
-    const nextDtsUs = new Map([[videoId, nextVideoUs]]);
-    await recording.file.append(recording.mp4.fragment(units, { nextDtsUs }));
+  /** Writes what has come in up to `untilUs`: sound may be ahead, and belong to the next clip. */
+  async function flush(nextVideoUs: number, untilUs = nextVideoUs): Promise<void> {
+    if (!recording || videoId === undefined) return;
+    const isDue = (unit: AccessUnit) => unit.trackId === videoId || unit.dtsUs < untilUs;
+    const units = pending.filter(isDue);
+    if (units.length === 0) return;
     const frames = units.filter((unit) => unit.trackId === videoId).length;
+    pending = pending.filter((unit) => !isDue(unit));
+    const { file, mp4, unwritten } = recording;
+    let chunks: readonly Uint8Array[];
+    try {
+      chunks = mp4.fragment(units, { nextDtsUs: new Map([[videoId, nextVideoUs]]) });
+    } catch (error) {
+      status.framesDropped += frames;
+      throw error;
+    }
     recording.frames += frames;
-    status.framesRecorded += frames;
-    status.openClipBytes = recording.file.bytes;
+    recording.unwritten = {
+      chunks: [...unwritten.chunks, ...chunks],
+      frames: unwritten.frames + frames,
+    };
+    await file.append(recording.unwritten.chunks);
+    status.framesRecorded += recording.unwritten.frames;
+    status.openClipBytes = file.bytes;
+    recording.unwritten = NOTHING;
   }
 
   function close(endUs: number): void {
     if (!recording) return;
-    const { file, mp4, startMs, startUs, frames } = recording;
+    const { file, mp4, startMs, startUs, frames, unwritten } = recording;
     recording = undefined;
     status.openClip = undefined;
     status.openClipBytes = 0;
     const end = new Date(startMs + Math.max(0, Math.round((endUs - startUs) / 1000)));
     const done = (async () => {
+      if (frames === 0) return await file.discard();
       const { tail, patch } = mp4.finish();
-      const clip = await file.finish({ end, tail, patch, frames });
+      const clip = await file.finish({ end, tail: [...unwritten.chunks, ...tail], patch, frames });
+      status.framesRecorded += unwritten.frames;
       status.clipsFinished++;
       status.bytesFinished += clip.bytes;
-      log.info(`clip finished: ${frames} pictures, ${formatBytes(clip.bytes)}`, {
-        event: "clip-finished",
-        key: clip.key,
-        bytes: clip.bytes,
-        sha256: clip.sha256,
-        frames,
-      });
+      log.info(
+        `clip finished: ${frames} ${frames === 1 ? "picture" : "pictures"}, ${
+          formatBytes(clip.bytes)
+        }`,
+        {
+          event: "clip-finished",
+          key: clip.key,
+          bytes: clip.bytes,
+          sha256: clip.sha256,
+          frames,
+        },
+      );
     })().catch((error) => {
-      log.error(`the clip could not be finished; it is repaired at the next start: ${error}`, {
-        event: "clip-unfinished",
-        key: file.key,
-      });
+      status.framesDropped += unwritten.frames;
+      log.error(
+        `the clip ${file.key} could not be finished; the spool goes on trying: ${error}`,
+        { event: "clip-unfinished", key: file.key },
+      );
     }).finally(() => finishing.delete(done));
     finishing.add(done);
   }
 
   return {
     async write(unit) {
+      if (finished) return;
       const isVideo = unit.trackId === videoId;
       if (belongsToNextClip(unit)) {
         await flush(unit.dtsUs);
@@ -161,8 +197,9 @@ export function createClipWriter(options: ClipWriterOptions): ClipWriter {
       pending.push(unit);
     },
     async finish() {
+      finished = true;
       try {
-        await flush(lastVideoUs + frameUs);
+        await flush(lastVideoUs + frameUs, Infinity);
       } finally {
         close(lastVideoUs + frameUs);
         await Promise.all(finishing);

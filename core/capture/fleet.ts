@@ -8,8 +8,8 @@
 import { backoffMs } from "../clock.ts";
 import { cameraSlug } from "../spool/slug.ts";
 import type { Board, CameraStatus } from "../status/board.ts";
-import type { Account, DiscoveredCamera, Log, Source } from "../types.ts";
-import { recordCamera, type RecorderOptions } from "./recorder.ts";
+import type { Account, Clock, DiscoveredCamera, Log, Source } from "../types.ts";
+import { recordCamera, type RecorderOptions, retryAfterMs } from "./recorder.ts";
 
 /** An account and which of its cameras to record. */
 export interface FleetAccount {
@@ -43,20 +43,37 @@ export interface FleetOptions extends
   readonly log: (camera?: string) => Log;
 }
 
+/** An account waits so long for those configured before it, ms. */
+const TURN_MS = 2000;
+
 /** Records until `signal` is aborted and every open clip is durable. */
 export async function recordFleet(options: FleetOptions, signal: AbortSignal): Promise<void> {
   const recorders = createRecorders(options, signal);
-  for (const camera of options.cameras) recorders.start(camera.name, undefined, camera);
-  await Promise.all(
-    options.accounts.map((account) => followAccount(account, options, recorders, signal)),
-  );
+  for (const camera of options.cameras) {
+    recorders.start({ name: camera.name, id: camera.name, isAmbiguous: false }, camera);
+  }
+  // Where accounts share a camera's name, the first one configured has it alone, on every start.
+  let turn: Promise<unknown> = Promise.resolve();
+  await Promise.all(options.accounts.map((account) => {
+    const before = turn;
+    const named = Promise.withResolvers<void>();
+    turn = Promise.all([before, named.promise]);
+    const waitForTurn = () => within(before, { ms: TURN_MS, clock: options.clock });
+    const following = { ...account, waitForTurn, onNamed: named.resolve };
+    return followAccount(following, options, recorders, signal);
+  }));
   await untilAborted(signal);
   await recorders.finished();
 }
 
 /** Starts and stops recorders as cameras come to and leave an account. */
 async function followAccount(
-  { name, account, cameras: wanted, stallMs }: FleetAccount,
+  { name, account, cameras: wanted, stallMs, waitForTurn, onNamed }: FleetAccount & {
+    /** Resolves when the accounts before this one have named their cameras, or take too long. */
+    waitForTurn(): Promise<void>;
+    /** This one has, or cannot now. */
+    onNamed(): void;
+  },
   options: FleetOptions,
   recorders: Recorders,
   signal: AbortSignal,
@@ -69,16 +86,25 @@ async function followAccount(
   while (!signal.aborted) {
     let pauseMs = rediscoverMs;
     try {
-      const found = await account.cameras({ signal });
+      const found = await orAborted(account.cameras({ signal }), signal);
+      await waitForTurn();
+      if (signal.aborted) return;
       if (attempt > 0) log.info("the account answers again");
       attempt = 0;
       missing = warnOfMissing(found, wanted, missing, log);
       const chosen = found.filter((camera) => isWanted(camera, wanted));
       for (const camera of chosen) {
-        if (recorded.has(camera.id)) continue;
+        const key = recorded.get(camera.id);
+        // A recorder ends by itself when its camera was gone for a while.
+        if (key !== undefined && recorders.isRunning(key)) continue;
+        const id = `${name}/${camera.id}`;
+        const namesakes = chosen.filter(({ name }) => isSameName(name, camera.name)).length;
         recorded.set(
           camera.id,
-          recorders.start(camera.name, camera.id, { source: camera.source, stallMs }),
+          recorders.start({ name: camera.name, id, isAmbiguous: namesakes > 1 }, {
+            source: camera.source,
+            stallMs,
+          }),
         );
       }
       for (const [id, key] of recorded) {
@@ -91,8 +117,9 @@ async function followAccount(
       if (++attempt === 1) {
         log.error(`cannot list the cameras: ${error instanceof Error ? error.message : error}`);
       }
-      pauseMs = backoffMs(attempt, random);
+      pauseMs = Math.max(backoffMs(attempt, random), retryAfterMs(error));
     }
+    onNamed();
     await clock.sleep(pauseMs, { signal }).catch(() => {});
   }
 }
@@ -116,62 +143,105 @@ function isWanted(camera: DiscoveredCamera, wanted: "all" | readonly string[]): 
     wanted.some((text) => text === camera.id || text.toLowerCase() === camera.name.toLowerCase());
 }
 
+function isSameName(a: string, b: string): boolean {
+  return a === b || cameraSlug(a) === cameraSlug(b);
+}
+
+/** Waits for `work`, but no longer than `ms`. */
+async function within(
+  work: Promise<unknown>,
+  { ms, clock }: { readonly ms: number; readonly clock: Clock },
+): Promise<void> {
+  const done = new AbortController();
+  const tooLong = clock.sleep(ms, { signal: done.signal }).catch(() => {});
+  await Promise.race([work, tooLong]);
+  done.abort();
+}
+
 function untilAborted(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve();
-  return new Promise((resolve) =>
-    signal.addEventListener("abort", () => resolve(), { once: true })
-  );
+  return orAborted(new Promise<never>(() => {}), signal).catch(() => {});
+}
+
+/** What `work` gives; an account that does not heed the abort is left behind. */
+function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(signal.reason);
+    if (signal.aborted) abort();
+    signal.addEventListener("abort", abort, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+  });
+}
+
+/** Who a camera is. */
+interface Identity {
+  readonly name: string;
+  /** Unique among all cameras, and the same when it comes back. */
+  readonly id: string;
+  /** Another camera has this name, so it alone would not say which one is meant. */
+  readonly isAmbiguous: boolean;
 }
 
 interface Recorders {
-  /** Returns the name under which it can be stopped. */
-  start(
-    name: string,
-    id: string | undefined,
-    camera: Pick<FleetCamera, "source" | "stallMs">,
-  ): string;
-  stop(name: string): void;
+  /** Returns the name under which it runs, which is unique. */
+  start(identity: Identity, camera: Pick<FleetCamera, "source" | "stallMs">): string;
+  isRunning(key: string): boolean;
+  stop(key: string): void;
   finished(): Promise<void>;
 }
 
 /** Running recorders by the camera's name, which is made unique. */
 function createRecorders(options: FleetOptions, signal: AbortSignal): Recorders {
   const { board, log: logOf } = options;
-  const running = new Map<string, { stop: AbortController; done: Promise<void> }>();
+  const running = new Map<
+    string,
+    { readonly id: string; readonly stop: AbortController; readonly done: Promise<void> }
+  >();
 
   /** Two cameras with one name, or with names alike as folders, are told apart by their ids. */
-  function identify(name: string, id: string | undefined): { key: string; slug: string } {
-    const others = [...board.cameras.values()].filter((camera) => camera.state !== "stopped");
+  function identify({ name, id, isAmbiguous }: Identity): { key: string; slug: string } {
     const slug = cameraSlug(name);
-    if (!others.some((other) => other.name === name || other.slug === slug)) {
-      return { key: name, slug };
-    }
-    const key = `${name} (${(id ?? String(others.length)).slice(0, 8)})`;
-    return { key, slug: cameraSlug(key, id) };
+    const isTaken = [...running].some(([key, other]) =>
+      other.id !== id && (key === name || board.cameras.get(key)?.slug === slug)
+    );
+    if (!isAmbiguous && !isTaken) return { key: name, slug };
+    const own = cameraSlug(name, id);
+    return { key: `${name} (${own.slice(own.lastIndexOf("-") + 1)})`, slug: own };
   }
 
   return {
-    start(name, id, { source, stallMs }) {
-      const { key, slug } = identify(name, id);
+    start(identity, { source, stallMs }) {
+      const { id } = identity;
+      const before = [...running].find(([, other]) => other.id === id);
+      const { key, slug } = before
+        ? { key: before[0], slug: board.cameras.get(before[0])?.slug ?? cameraSlug(before[0]) }
+        : identify(identity);
       const log = logOf(key);
       const status = board.cameras.get(key) ?? newCameraStatus(key, slug);
       board.cameras.set(key, status);
       const stop = new AbortController();
-      const done = recordCamera(
-        { ...options, camera: key, slug, source, stallMs, status, log },
-        AbortSignal.any([signal, stop.signal]),
-      ).catch((error) => {
-        status.state = "stopped";
-        status.reason = String(error);
-        log.error(`recording stopped: ${error}`, { error });
-      }).finally(() => running.delete(key));
-      running.set(key, { stop, done });
+      const record = async () => {
+        await before?.[1].done; // it was removed a moment ago, and is finishing its clip
+        try {
+          await recordCamera(
+            { ...options, camera: key, slug, source, stallMs, status, log },
+            AbortSignal.any([signal, stop.signal]),
+          );
+        } catch (error) {
+          status.state = "stopped";
+          status.reason = String(error);
+          log.error(`recording stopped: ${error}`, { error });
+        } finally {
+          if (running.get(key)?.stop === stop) running.delete(key);
+        }
+      };
+      running.set(key, { id, stop, done: record() });
       log.info("camera added");
       return key;
     },
+    isRunning: (key) => running.has(key),
     stop(key) {
       logOf(key).info("camera removed from its account");
-      running.get(key)?.stop.abort();
+      running.get(key)?.stop.abort(new DOMException("the camera was removed", "AbortError"));
     },
     async finished() {
       await Promise.all([...running.values()].map((recorder) => recorder.done));

@@ -9,7 +9,7 @@
  *
  * @module
  */
-import type { AccessUnit } from "../types.ts";
+import type { AccessUnit, Track } from "../types.ts";
 
 /** See {@linkcode createUnitQueue}. */
 export interface UnitQueue extends AsyncIterable<AccessUnit> {
@@ -48,6 +48,8 @@ export function createUnitQueue(options: UnitQueueOptions): UnitQueue {
   let takenWhileShort = 0;
   // Shedding of coded video: on until the next key unit.
   let skipping = false;
+  // A description that came with a unit that was shed: the next unit of its track brings it.
+  const shedTracks = new Map<number, Track>();
 
   const isFull = () => units.length >= maxUnits || bytes >= maxBytes;
 
@@ -84,9 +86,12 @@ export function createUnitQueue(options: UnitQueueOptions): UnitQueue {
       const accepted = allKey ? acceptPicture() : acceptCoded(unit);
       if (!accepted) {
         if (unit.trackId === videoTrackId) onShed(1);
+        if (unit.track) shedTracks.set(unit.trackId, unit.track);
         return;
       }
-      units.push(unit);
+      const track = unit.track ?? shedTracks.get(unit.trackId);
+      shedTracks.delete(unit.trackId);
+      units.push(track === unit.track ? unit : { ...unit, track });
       bytes += unit.data.length;
       wake?.();
     },

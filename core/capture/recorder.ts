@@ -9,7 +9,6 @@ import { backoffMs } from "../clock.ts";
 import type { Spool } from "../spool/mod.ts";
 import type { CameraStatus } from "../status/board.ts";
 import {
-  type AccessUnit,
   type Clock,
   type Encoder,
   type Log,
@@ -18,7 +17,7 @@ import {
   sourceError,
   sourceErrorKind,
 } from "../types.ts";
-import { type ClipWriter, createClipWriter } from "./clip_writer.ts";
+import { createClipWriter } from "./clip_writer.ts";
 import { createUnitQueue } from "./queue.ts";
 
 /** What a recorder works with. */
@@ -41,7 +40,9 @@ export interface RecorderOptions {
 }
 
 /** How long the encoder may take to finish when recording is stopped. */
-const DRAIN_MS = 4000;
+const DRAIN_MS = 3500;
+/** How long what was told to end may take before it is left behind. */
+const GRACE_MS = 500;
 /**
  * How much video may be in memory only. Pictures have been through an encoder, which had its own
  * delay; coded video comes with more bytes, for which fewer and larger writes are cheaper.
@@ -61,45 +62,55 @@ export function gopLengthMs(clipMs: number): number {
 export async function recordCamera(options: RecorderOptions, signal: AbortSignal): Promise<void> {
   const { status, clock, log, random } = options;
   let attempt = 0;
-  let gapSinceMonotonic: number | undefined;
+  let lastPictureMs = clock.monotonic();
+  let gapSinceMs: number | undefined;
 
   const gapBegins = (error: unknown) => {
     const reason = error instanceof Error ? error.message : String(error);
     status.state = "waiting";
     status.reason = reason;
     status.fps = 0;
-    if (gapSinceMonotonic !== undefined) return;
-    gapSinceMonotonic = clock.monotonic();
-    status.gapSinceMs = clock.now();
+    if (gapSinceMs !== undefined) return;
+    gapSinceMs = lastPictureMs;
+    status.gapSinceMs = clock.now() - (clock.monotonic() - gapSinceMs);
     status.gaps.count++;
     log.warn(`not recording: ${reason}; trying again until it works`, { event: "gap-begin" });
   };
-  const gapEnds = () => {
-    if (gapSinceMonotonic === undefined) return;
-    const ms = clock.monotonic() - gapSinceMonotonic;
-    gapSinceMonotonic = undefined;
+  const gapEnds = (atMs: number) => {
+    if (gapSinceMs === undefined) return;
+    const ms = atMs - gapSinceMs;
+    gapSinceMs = undefined;
     status.gapSinceMs = undefined;
     status.gaps.totalMs += ms;
     log.info(`recording again after ${(ms / 1000).toFixed(1)} s`, { event: "gap-end", gapMs: ms });
   };
 
   status.state = "connecting";
+  status.reason = undefined;
   while (!signal.aborted) {
+    let firstPictureMs: number | undefined;
     let recorded = false;
     try {
-      await recordSession(options, signal, () => {
-        if (recorded) return;
-        recorded = true;
-        attempt = 0;
-        status.state = "recording";
-        status.reason = undefined;
-        log.info(`recording ${status.widthPx}x${status.heightPx}`, { event: "recording" });
-        gapEnds();
+      await recordSession(options, signal, {
+        onPicture() {
+          lastPictureMs = clock.monotonic();
+          firstPictureMs ??= lastPictureMs;
+        },
+        onRecorded() {
+          if (recorded) return;
+          recorded = true;
+          attempt = 0;
+          status.state = "recording";
+          status.reason = undefined;
+          log.info(`recording ${status.widthPx}x${status.heightPx}`, { event: "recording" });
+          gapEnds(firstPictureMs ?? clock.monotonic());
+        },
       });
-      if (signal.aborted) break;
-      gapBegins(sourceError("offline", "the camera ended the session"));
     } catch (error) {
-      if (signal.aborted && error === signal.reason) break;
+      if (signal.aborted) {
+        if (error !== signal.reason) log.error(`the end of the recording is lost: ${error}`);
+        break;
+      }
       gapBegins(error);
       if (sourceErrorKind(error) === "gone") break;
       const pauseMs = isSpoolError(error)
@@ -109,8 +120,8 @@ export async function recordCamera(options: RecorderOptions, signal: AbortSignal
       await clock.sleep(pauseMs, { signal }).catch(() => {});
     }
   }
-  if (gapSinceMonotonic !== undefined) {
-    status.gaps.totalMs += clock.monotonic() - gapSinceMonotonic;
+  if (gapSinceMs !== undefined) {
+    status.gaps.totalMs += clock.monotonic() - gapSinceMs;
     status.gapSinceMs = undefined;
   }
   status.state = "stopped";
@@ -122,17 +133,29 @@ function isSpoolError(error: unknown): boolean {
   return error instanceof Error && "spoolErrorKind" in error;
 }
 
-function retryAfterMs(error: unknown): number {
+/** How long an error asks to be waited for, ms. */
+export function retryAfterMs(error: unknown): number {
   return error instanceof Error && "retryAfterMs" in error && typeof error.retryAfterMs === "number"
     ? error.retryAfterMs
     : 0;
 }
 
-/** One session, from open to the last clip made durable. Throws why the session was lost. */
+/** What is told of a session while it lasts. */
+interface SessionEvents {
+  /** A picture came from the camera. */
+  onPicture(): void;
+  /** Something has come onto the disk. */
+  onRecorded(): void;
+}
+
+/**
+ * One session, from open to the last clip made durable. Throws why the session was lost; when
+ * `signal` was aborted, only what could not be recorded. What does not heed an abort is left behind.
+ */
 async function recordSession(
   options: RecorderOptions,
   signal: AbortSignal,
-  onRecorded: () => void,
+  { onPicture, onRecorded }: SessionEvents,
 ): Promise<void> {
   const { camera, status, log, clock } = options;
   const lost = new AbortController();
@@ -140,15 +163,15 @@ async function recordSession(
   const sessionSignal = AbortSignal.any([signal, lost.signal]);
   let session: Session;
   try {
-    session = await options.source.open({ signal: sessionSignal });
+    session = await openSession(options, sessionSignal);
   } catch (error) {
     watchdog.stop();
-    throw lost.signal.aborted ? lost.signal.reason : error;
+    throw sessionSignal.aborted ? sessionSignal.reason : error;
   }
   const video = session.tracks.find((track) => track.kind === "video");
   if (!video) {
     watchdog.stop();
-    await session[Symbol.asyncDispose]();
+    await closeSession(session, options);
     throw sourceError("protocol", "the camera offers no video");
   }
   status.widthPx = video.widthPx;
@@ -164,51 +187,42 @@ async function recordSession(
   const rate = createRateMeter(clock, (fps) => status.fps = fps);
 
   /** From the camera into the queue, until the session ends. */
-  const pump = async (): Promise<unknown> => {
-    try {
-      for await (const unit of session) {
-        watchdog.fed();
-        if (unit.trackId === video.id) {
-          status.framesCaptured++;
-          rate.tick();
-        }
-        if (unit.track?.kind === "video") {
-          status.widthPx = unit.track.widthPx;
-          status.heightPx = unit.track.heightPx;
-        }
-        queue.push(unit);
-        if (sessionSignal.aborted) break;
+  const pump = async (): Promise<void> => {
+    for await (const unit of session) {
+      if (sessionSignal.aborted) return;
+      if (unit.trackId === video.id) {
+        watchdog.fed(); // sound without pictures is silence too
+        onPicture();
+        status.framesCaptured++;
+        rate.tick();
       }
-      return lost.signal.aborted ? lost.signal.reason : undefined;
-    } catch (error) {
-      return lost.signal.aborted ? lost.signal.reason : error;
-    } finally {
-      watchdog.stop();
-      queue.end();
+      if (unit.track?.kind === "video") {
+        status.widthPx = unit.track.widthPx;
+        status.heightPx = unit.track.heightPx;
+      }
+      queue.push(unit);
     }
   };
 
   const drain = new AbortController();
-  const pumping = pump().finally(() => {
-    if (!encoding) return;
-    clock.sleep(DRAIN_MS, { signal: drain.signal }).then(
-      () => drain.abort(new Error(`the encoder did not finish within ${DRAIN_MS / 1000} s`)),
-      () => {},
-    );
-  });
-  const units: AsyncIterable<AccessUnit> = encoding
-    ? options.encoder().encode(queue, {
-      camera,
-      gopMs: gopLengthMs(options.clipMs),
-      signal: drain.signal,
-      onLost: (frames, cause) => {
-        status.framesDropped += frames;
-        log.debug(`${frames} pictures could not be encoded: ${cause}`);
-      },
-      // Shown by the unit before them, which lasts longer.
-      onRepeated: (frames) => status.framesRecorded += frames,
-    })
-    : queue;
+  let captured = false;
+  /** Why the session ended. */
+  const capturing: Promise<unknown> = withinGrace(pump(), { signal: sessionSignal, clock })
+    .catch((error: unknown) => error)
+    .then((error) => {
+      captured = true;
+      watchdog.stop();
+      queue.end();
+      clock.sleep(DRAIN_MS, { signal: drain.signal }).then(() => {
+        if (encoding) {
+          const message = `the encoder did not finish within ${DRAIN_MS / 1000} s`;
+          log.warn(`${message}: the last pictures are lost`);
+          drain.abort(new Error(message));
+        }
+      }, () => {});
+      if (sessionSignal.aborted) return sessionSignal.reason;
+      return error ?? sourceError("offline", "the camera ended the session");
+    });
   const writer = createClipWriter({
     camera,
     slug: options.slug,
@@ -221,33 +235,91 @@ async function recordSession(
     status,
     log,
   });
-  let failure: unknown;
+  /** From the queue onto the disk. */
+  const write = async (): Promise<void> => {
+    const before = status.framesRecorded;
+    const units = encoding
+      ? options.encoder().encode(queue, {
+        camera,
+        gopMs: gopLengthMs(options.clipMs),
+        signal: drain.signal,
+        onLost: (frames, cause) => {
+          status.framesDropped += frames;
+          log.debug(`${frames} pictures could not be encoded: ${cause}`);
+        },
+        onRepeated: (frames) => status.framesRecorded += frames,
+      })
+      : queue;
+    for await (const unit of units) {
+      try {
+        await writer.write(unit);
+      } catch (error) {
+        lost.abort(error); // no use in capturing what cannot be recorded
+        throw error;
+      }
+      if (status.framesRecorded > before) onRecorded();
+    }
+    if (!captured) throw new Error("the encoder ended before the camera did");
+  };
+
+  let failure: { readonly error: unknown } | undefined;
   try {
-    await writeAll(units, writer, onRecorded);
+    await withinGrace(write(), { signal: drain.signal, clock });
   } catch (error) {
-    failure = error;
-    lost.abort(error); // no use in capturing what cannot be recorded
+    if (!drain.signal.aborted) failure = { error };
+    lost.abort(error);
   }
-  const sessionError = await pumping;
+  const sessionError = await capturing;
   drain.abort();
   try {
     await writer.finish();
   } catch (error) {
-    failure ??= error;
+    failure ??= { error };
   }
-  await session[Symbol.asyncDispose]();
-  if (failure !== undefined) throw failure;
-  if (sessionError !== undefined) throw sessionError;
+  await closeSession(session, options);
+  if (failure) throw failure.error;
+  throw sessionError;
 }
 
-async function writeAll(
-  units: AsyncIterable<AccessUnit>,
-  writer: ClipWriter,
-  onRecorded: () => void,
-): Promise<void> {
-  for await (const unit of units) {
-    await writer.write(unit);
-    onRecorded();
+/** Opens the camera's session, and closes one that comes when nobody waits any more. */
+async function openSession(
+  { source, clock }: RecorderOptions,
+  signal: AbortSignal,
+): Promise<Session> {
+  const opening = source.open({ signal });
+  try {
+    return await withinGrace(opening, { signal, clock });
+  } catch (error) {
+    opening.then((late) => late[Symbol.asyncDispose]()).catch(() => {});
+    throw error;
+  }
+}
+
+async function closeSession(session: Session, { clock, log }: RecorderOptions): Promise<void> {
+  const signal = AbortSignal.abort(new Error(`it did not end within ${GRACE_MS} ms`));
+  try {
+    await withinGrace(session[Symbol.asyncDispose](), { signal, clock });
+  } catch (error) {
+    log.debug(`the camera's session could not be closed: ${error}`);
+  }
+}
+
+/** Waits for `work`, but once `signal` is aborted only a little longer; then throws its reason. */
+async function withinGrace<T>(
+  work: PromiseLike<T>,
+  { signal, clock }: { readonly signal: AbortSignal; readonly clock: Clock },
+): Promise<T> {
+  const settled = new AbortController();
+  const tooLong = new Promise<never>((_, reject) => {
+    const wait = () =>
+      clock.sleep(GRACE_MS, { signal: settled.signal }).then(() => reject(signal.reason), () => {});
+    if (signal.aborted) wait();
+    else signal.addEventListener("abort", wait, { once: true, signal: settled.signal });
+  });
+  try {
+    return await Promise.race([work, tooLong]);
+  } finally {
+    settled.abort();
   }
 }
 

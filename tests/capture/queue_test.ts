@@ -5,7 +5,7 @@
  */
 import assert from "node:assert/strict";
 import { createUnitQueue } from "../../core/capture/queue.ts";
-import type { AccessUnit } from "../../core/types.ts";
+import type { AccessUnit, Track } from "../../core/types.ts";
 
 function unit(number: number, options: Partial<AccessUnit> = {}): AccessUnit {
   return {
@@ -99,4 +99,21 @@ Deno.test("a queue is bounded in bytes too", async () => {
   const kept = await read(units);
   assert.ok(kept.length <= 6, `kept ${kept.length}`);
   assert.equal(kept.length + shed.pictures, 20);
+});
+
+Deno.test("new parameter sets that came with a shed unit come with the next key unit", async () => {
+  const { queue: units } = queue({ allKey: false, maxUnits: 2 });
+  const track: Track = {
+    ...{ id: 1, kind: "video", codec: "h264", widthPx: 640, heightPx: 360 },
+    config: new Uint8Array(4),
+  };
+  for (let n = 0; n < 2; n++) units.push(unit(n, { isKey: n === 0 }));
+  units.push(unit(2, { track }));
+  const reader = units[Symbol.asyncIterator]();
+  for (let n = 0; n < 2; n++) await reader.next();
+  units.push(unit(3, { isKey: false }));
+  units.push(unit(4));
+  const next = await reader.next();
+  assert.equal(next.value?.capturedAtMs, 4);
+  assert.equal(next.value?.track, track);
 });
