@@ -12,4 +12,5 @@ export type { RecoveryReport } from "./recovery.ts";
 export type { SpoolSpace, WhenFull } from "./retention.ts";
 export { cameraSlug } from "./slug.ts";
 export { openSpool } from "./spool.ts";
+export { openSpoolView, type SpoolView } from "./view.ts";
 export type { Receipt, RecoverTornClip, Repair, SpooledClip, TornFile } from "./types.ts";

@@ -176,7 +176,9 @@ export class OpenClipFile implements OpenClip {
       try {
         await fs.remove(layout.openClip(this.key));
         await fs.remove(layout.openSidecar(this.key));
-        this.#host.closed(this, "nothing"); // not before: the key may be used again at once
+        await fs.syncFolder(layout.open);
+        // Not before: the key may be used again at once, and two clips must not be mixed up.
+        this.#host.closed(this, "nothing");
       } catch (error) {
         this.#host.closed(this, "torn");
         throw asSpoolError(error, `discard the clip ${this.key}`);

@@ -19,6 +19,7 @@ import {
   readToyClip,
   recoverToyClip,
   TOY_HEADER,
+  TOY_OVERHEAD_BYTES,
   TOY_PATCH,
   TOY_TAIL,
   toyClip,
@@ -62,7 +63,7 @@ function wholeFragments({ payloads, appended }: Known, bytes: number): number {
   let endByte = TOY_HEADER.length;
   let count = 0;
   for (const payload of payloads.slice(0, appended)) {
-    endByte += payload.length + 3;
+    endByte += payload.length + TOY_OVERHEAD_BYTES;
     if (endByte <= bytes) count++;
   }
   return count;

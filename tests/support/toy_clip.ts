@@ -4,7 +4,7 @@
  *
  * ```
  * header     "TOY0", becomes "TOY1" when the clip is finished (so that there is something to patch)
- * fragment   "F", length (1 byte), that many bytes, their sum modulo 256
+ * fragment   "F", length (1 byte), that many bytes, a check sum (4 bytes)
  * tail       "END"
  * ```
  *
@@ -24,10 +24,19 @@ export const TOY_PATCH: { readonly offset: number; readonly bytes: Uint8Array } 
   bytes: text("1"),
 };
 
+/** Bytes of a fragment beside its payload. */
+export const TOY_OVERHEAD_BYTES = 6;
+
+/** FNV-1a, 32 bits, little-endian: what a disk made up does not pass for a fragment. */
+function checkSum(payload: Uint8Array): Uint8Array {
+  let sum = 0x811c9dc5;
+  for (const byte of [payload.length, ...payload]) sum = Math.imul(sum ^ byte, 0x01000193);
+  return new Uint8Array(Int32Array.of(sum).buffer);
+}
+
 /** One fragment, in several chunks as a real one would be. It lasts 1000 ms and is one frame. */
 export function toyFragment(payload: Uint8Array): Uint8Array[] {
-  const sum = payload.reduce((sum, byte) => sum + byte, 0) % 256;
-  return [text("F"), Uint8Array.of(payload.length), payload, Uint8Array.of(sum)];
+  return [text("F"), Uint8Array.of(payload.length), payload, checkSum(payload)];
 }
 
 /** What a finished clip of these payloads must be, byte by byte. */
@@ -47,10 +56,10 @@ export function readToyClip(
   while (bytes[at] === 0x46 /* F */) {
     const length = bytes[at + 1] ?? 0;
     const payload = bytes.subarray(at + 2, at + 2 + length);
-    const sum = payload.reduce((sum, byte) => sum + byte, 0) % 256;
-    if (payload.length < length || bytes[at + 2 + length] !== sum) break;
+    const sum = bytes.subarray(at + 2 + length, at + length + TOY_OVERHEAD_BYTES);
+    if (sum.length < 4 || checkSum(payload).some((byte, index) => byte !== sum[index])) break;
     payloads.push(payload);
-    at += length + 3;
+    at += length + TOY_OVERHEAD_BYTES;
   }
   const hasTail = new TextDecoder().decode(bytes.subarray(at)) === "END";
   return { payloads, endByte: at, isFinished: hasTail && mark === "TOY1" };
