@@ -174,7 +174,9 @@ export class Catalogue implements Disposable {
     try {
       this.#db.exec(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; " +
-          "PRAGMA busy_timeout = 5000; PRAGMA cache_size = -4000;",
+          "PRAGMA busy_timeout = 5000; PRAGMA cache_size = -4000; " +
+          // At most about 1 MB of log: the reserve of a small disk must hold it.
+          "PRAGMA wal_autocheckpoint = 250; PRAGMA journal_size_limit = 1000000;",
       );
       const version = this.#get("PRAGMA user_version")?.user_version;
       this.changedByOthers(); // from here on

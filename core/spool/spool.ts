@@ -259,7 +259,7 @@ class DiskSpool implements Spool {
   }
 
   async verify(key: string): Promise<"ok" | "missing" | "damaged"> {
-    const clip = this.#catalogue.get(key);
+    const clip = this.#catalogue.get(key) ?? this.#unlisted.get(key);
     return clip ? await checkClipFile(this.#place, { clip }) : "missing";
   }
 
