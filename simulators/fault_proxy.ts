@@ -91,7 +91,7 @@ export async function startFaultProxy(
     if (wish) wish.left--;
     const fault = wish?.fault ?? proxy.decide?.(seen);
     if (fault) seen.fault = fault.kind;
-    pass(incoming, outgoing, seen, fault).catch(() => breakOff(incoming));
+    pass(incoming, outgoing, seen, fault).catch(() => outgoing.destroy());
   });
 
   async function pass(
@@ -192,9 +192,4 @@ export async function startFaultProxy(
     [Symbol.asyncDispose]: () => proxy.close(),
   };
   return proxy;
-}
-
-/** Ends the connection under a request without an answer. */
-function breakOff(incoming: IncomingMessage): void {
-  incoming.socket.destroy();
 }

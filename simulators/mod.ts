@@ -33,5 +33,11 @@ export {
   startSnapshotCamera,
 } from "./snapshot_camera.ts";
 export { type Azurite, type AzuriteOptions, isAzuriteCached, startAzurite } from "./azurite.ts";
+export {
+  type FaultProxy,
+  type ProxiedRequest,
+  type ProxyFault,
+  startFaultProxy,
+} from "./fault_proxy.ts";
 export { createLoopbackCertificate, type LoopbackCertificate } from "./certificate.ts";
 export type { Clock } from "../core/types.ts";

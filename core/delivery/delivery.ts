@@ -249,17 +249,18 @@ class SinkDelivery implements Delivery {
     const sent: Clip = storeAs === undefined ? clip : { ...clip, key: storeAs };
     let sentBytes = 0;
     let ended = false;
-    const stop = new AbortController();
     try {
       if (this.#options.secrets?.length) {
         this.#fingerprint = await secretsFingerprint(this.#options.secrets);
       }
-      const result = await watchedPut(sink, this.#paced(sent, signal, stop.signal), {
+      const bandwidth = this.#bandwidth;
+      const result = await watchedPut(sink, sent, {
         signal,
         clock,
         attempt: tries.count,
         stallMs: this.#options.stallMs ?? 30_000,
         graceMs: GRACE_MS,
+        ...(bandwidth ? { pace: (clip, options) => bandwidth.slow(clip, options) } : {}),
         onProgress: (bytes) => sentBytes = Math.max(sentBytes, bytes),
         onLeftBehind: () =>
           log.warn(`the sink did not stop when told to; it is left behind`, {
@@ -279,16 +280,8 @@ class SinkDelivery implements Delivery {
       // Stopping is no failure; the clip stays where it is.
       if (!signal.aborted || ended) await this.#failed(clip, tries, pausesBefore, error);
     } finally {
-      stop.abort();
       if (!ended) this.#cap?.add(sentBytes - clip.bytes);
     }
-  }
-
-  /** The clip, read no faster than the bandwidth allows. */
-  #paced(clip: Clip, signal: AbortSignal, over: AbortSignal): Clip {
-    return this.#bandwidth
-      ? this.#bandwidth.slow(clip, { signal: AbortSignal.any([signal, over]) })
-      : clip;
   }
 
   async #arrived(clip: Clip, receipt: Receipt): Promise<void> {

@@ -81,16 +81,25 @@ export class Bandwidth {
     if (this.#paidAtMs > now) await this.#clock.sleep(this.#paidAtMs - now, options);
   }
 
-  /** The same clip, read no faster than allowed. */
-  slow(clip: Clip, options: { readonly signal: AbortSignal }): Clip {
+  /**
+   * The same clip, read no faster than allowed. `onRead` is called as bytes are handed out: while
+   * they are waited for, silence is not the sink's.
+   */
+  slow(clip: Clip, options: { readonly signal: AbortSignal; onRead(): void }): Clip {
+    // A second's worth at a time, so that even a very slow pace is seen to go on.
+    const stepBytes = Math.max(1, Math.floor(this.#bytesPerSecond));
     return {
       ...clip,
       open: (fromByte) =>
         clip.open(fromByte).pipeThrough(
           new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
             transform: async (chunk, controller) => {
-              await this.take(chunk.length, options);
-              controller.enqueue(chunk);
+              for (let at = 0; at < chunk.length; at += stepBytes) {
+                const part = chunk.subarray(at, at + stepBytes);
+                await this.take(part.length, options);
+                options.onRead();
+                controller.enqueue(part);
+              }
             },
           }),
         ),

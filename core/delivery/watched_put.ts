@@ -17,6 +17,8 @@ export interface WatchOptions {
   readonly stallMs: number;
   /** A sink that was cut off has so long to obey before it is left behind, ms. */
   readonly graceMs: number;
+  /** Slows the clip down; calls `onRead` whenever it has handed out bytes. */
+  readonly pace?: (clip: Clip, options: { signal: AbortSignal; onRead(): void }) => Clip;
   /** Called with the bytes accepted so far. */
   readonly onProgress: (sentBytes: number) => void;
   /** Called when the sink did not obey. */
@@ -64,8 +66,13 @@ export async function watchedPut(
   const left = leave();
   left.catch(() => {});
   try {
+    const onRead = () => {
+      progressAtMs = clock.monotonic();
+    };
+    const over = AbortSignal.any([cut, settled.signal]);
+    const paced = options.pace?.(clip, { signal: over, onRead }) ?? clip;
     const put = Promise.resolve().then(() =>
-      sink.put(clip, {
+      sink.put(paced, {
         signal: cut,
         attempt: options.attempt,
         progress: (bytes) => {

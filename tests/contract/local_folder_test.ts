@@ -54,7 +54,7 @@ async function openSink(path: string): Promise<Sink> {
   return await localFolder.open({ name: "local", config: { path }, log: keepLog(), fetch });
 }
 
-testSink({ name: "local-folder", largeBytes: 20 * 2 ** 20, open: () => openFolder() });
+testSink({ name: "local-folder", largeBytes: 9 * 2 ** 20, open: () => openFolder() });
 
 Deno.test("local-folder: a clip lies under its key", async () => {
   await using bench = await openFolder();
@@ -192,7 +192,8 @@ async function mountSmall(path: string): Promise<boolean> {
 }
 
 Deno.test({
-  name: "local-folder: a full disk is `full`, keeps what is there, and heals",
+  name:
+    "local-folder: a full disk is `full`, keeps what is there, and heals; a read-only one says so",
   ignore: Deno.build.os !== "linux" || Deno.uid() !== 0,
   fn: async (test) => {
     await using bench = await openFolder();
@@ -212,6 +213,11 @@ Deno.test({
       await bench.sink.remove!(small.key, look);
       assert.equal((await bench.sink.put(big, putOptions())).state, "stored");
       assert.equal((await lstat(join(bench.path, big.key))).size, 900_000);
+      await new Deno.Command("mount", { args: ["-o", "remount,ro", bench.path] }).output();
+      await assert.rejects(
+        bench.sink.put(small, putOptions()),
+        (error) => sinkErrorKind(error) === "auth" && /read-only/.test(String(error)),
+      );
     } finally {
       await new Deno.Command("umount", { args: [bench.path] }).output();
     }

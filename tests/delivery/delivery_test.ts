@@ -524,3 +524,17 @@ Deno.test("a bandwidth limit holds for all clips of a sink together", () =>
     await clock.advance(2_000);
     assert.equal(sink.objects.size, 10);
   }, { bytesPerSecond: 100_000 }));
+
+Deno.test("a bandwidth so low that a clip takes minutes is no stall, though the sink reads it all first", () =>
+  play(async ({ spool, sink, clock }) => {
+    sink.behave = async (clip, { progress }) => {
+      let bytes = 0;
+      for await (const chunk of clip.open()) bytes += chunk.length;
+      progress(bytes);
+      return undefined;
+    };
+    spool.add(makeClip(0, 60_000));
+    await clock.advance(2 * MINUTE_MS);
+    assert.equal(sink.puts.length, 1);
+    assert.equal(sink.objects.size, 1);
+  }, { bytesPerSecond: 1000 }));
