@@ -34,11 +34,20 @@ export async function capture(
   const path = invocation.demo ? undefined : await findConfig({ explicit: invocation.config });
   let config: Config;
   if (path === undefined) {
-    config = (cleanup.use(await prepareDemo(invocation, context))).config;
+    try {
+      config = (cleanup.use(await prepareDemo(invocation, context))).config;
+    } catch (error) {
+      if (context.stop.aborted) return EXIT.ok; // while the emulator was being fetched
+      throw error;
+    }
   } else {
     const loaded = await loadConfig(path, { tables: configTables });
     for (const warning of loaded.warnings) log.warn(warning);
     config = loaded.config;
+    const all = [...Object.values(config.accounts), ...Object.values(config.cameras)];
+    if (!all.some(({ enabled }) => enabled)) {
+      log.warn(`nothing is recorded: every account and camera in ${path} is switched off`);
+    }
   }
   if (invocation.spool !== undefined) {
     config = { ...config, spool: { ...config.spool, path: invocation.spool } };

@@ -99,8 +99,8 @@ async function startBlobs(context: CommandContext) {
   } catch (error) {
     if (context.stop.aborted) throw error;
     log.warn(
-      `The blob emulator cannot be had (${error instanceof Error ? error.message : error}): ` +
-        "going on with the folder alone",
+      "Going on with the folder alone, because the blob emulator cannot be had: " +
+        `${error instanceof Error ? error.message : error} (--no-azure does without it at once)`,
     );
     return undefined;
   }
