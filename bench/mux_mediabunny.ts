@@ -1,9 +1,10 @@
 /**
- * The same job as `mux_ours.ts` with mediabunny, as well as it can be had: it gets what our own reader
- * makes of the byte stream (length-prefixed units and the decoder's configuration), so that only the
- * muxing differs, and writes its fragments to a file as they come.
+ * The same job as `mux_ours.ts` with mediabunny, which writes its fragments to a file as they come. It
+ * does not cut a byte stream into pictures: our reader does that for it in both modes. With `annexb` it
+ * gets them with start codes and parameter sets, as they stood in the stream, and turns them over
+ * itself; with `lengths` our reader has done that too, and only the muxing differs.
  *
- *     deno run --allow-all bench/mux_mediabunny.ts VIDEO AUDIO FOLDER
+ *     deno run --allow-all bench/mux_mediabunny.ts VIDEO AUDIO FOLDER annexb|lengths
  *
  * @module
  */
@@ -16,11 +17,16 @@ import {
   Output,
   StreamTarget,
 } from "mediabunny";
+import { joinAnnexB } from "../core/media/annexb.ts";
+import { parameterSets } from "../core/media/mp4_movie.ts";
 import type { AccessUnit, Track } from "../core/types.ts";
 import { readStream } from "./mux_stream.ts";
 
 const CLIP_US = 60_000_000;
-const [videoPath = "", audioPath = "", folder = ""] = Deno.args;
+const [videoPath = "", audioPath = "", folder = "", mode = ""] = Deno.args;
+const annexB = mode === "annexb";
+/** Parameter sets with start codes, for key pictures. */
+let parameters: Uint8Array = new Uint8Array();
 let tracks: readonly Track[] = [];
 let clips = 0;
 
@@ -63,13 +69,18 @@ async function add(clip: Clip, unit: AccessUnit): Promise<void> {
           codec: "avc1.640028",
           codedWidth: track.widthPx,
           codedHeight: track.heightPx,
-          description: track.config.slice(),
+          ...(annexB ? {} : { description: track.config.slice() }),
         },
       }
       : undefined;
     clip.firstPictures = false;
     await clip.video.add(
-      new EncodedPacket(unit.data, unit.isKey ? "key" : "delta", seconds, 1 / 30),
+      new EncodedPacket(
+        annexB ? withStartCodes(unit) : unit.data,
+        unit.isKey ? "key" : "delta",
+        seconds,
+        1 / 30,
+      ),
       meta,
     );
   } else {
@@ -92,10 +103,27 @@ async function add(clip: Clip, unit: AccessUnit): Promise<void> {
   }
 }
 
+/** Puts the start codes back where our reader has put lengths. */
+function withStartCodes({ data, isKey }: AccessUnit): Uint8Array {
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+  for (let at = 0; at < data.length;) {
+    const length = view.getUint32(at);
+    view.setUint32(at, 1);
+    at += 4 + length;
+  }
+  if (!isKey) return data;
+  const out = new Uint8Array(parameters.length + data.length);
+  out.set(parameters);
+  out.set(data, parameters.length);
+  return out;
+}
+
 let clip: Clip | undefined;
 await readStream({ video: openSync(videoPath, "r"), audio: openSync(audioPath, "r") }, {
   onTracks: (found) => {
     tracks = found;
+    const [video] = found;
+    if (video?.kind === "video") parameters = joinAnnexB(parameterSets(video));
   },
   onSecond: async (units) => {
     const first = units[0];

@@ -43,11 +43,20 @@ const fourccs = new Map<string, Uint8Array>();
 
 /** Joins parts. */
 export function bytes(...parts: readonly BoxPart[]): Uint8Array {
+  const out = new Uint8Array(sizeOf(parts));
+  writeParts(out, 0, parts);
+  return out;
+}
+
+function sizeOf(parts: readonly BoxPart[]): number {
   let size = 0;
   for (const part of parts) size += part instanceof Uint8Array ? part.length : part.bytes;
-  const out = new Uint8Array(size);
+  return size;
+}
+
+function writeParts(out: Uint8Array, from: number, parts: readonly BoxPart[]): void {
   const view = new DataView(out.buffer);
-  let at = 0;
+  let at = from;
   for (const part of parts) {
     if (part instanceof Uint8Array) {
       out.set(part, at);
@@ -57,7 +66,6 @@ export function bytes(...parts: readonly BoxPart[]): Uint8Array {
       at += part.bytes;
     }
   }
-  return out;
 }
 
 function writeNumber(view: DataView, at: number, { bytes, value }: NumberField): void {
@@ -81,8 +89,10 @@ function writeNumber(view: DataView, at: number, { bytes, value }: NumberField):
 
 /** A box. */
 export function box(type: string, ...parts: readonly BoxPart[]): Uint8Array {
-  const body = bytes(...parts);
-  return bytes(u32(8 + body.length), fourcc(type), body);
+  const out = new Uint8Array(8 + sizeOf(parts));
+  writeParts(out, 0, [u32(out.length), fourcc(type)]);
+  writeParts(out, 8, parts);
+  return out;
 }
 
 /** A full box. */
