@@ -32,13 +32,17 @@ export type ProxyFault =
 
 /** A request as the proxy saw it. */
 export interface ProxiedRequest {
+  /** Upper case. */
   readonly method: string;
   /** Without the query, which may hold a signature. */
   readonly path: string;
+  /** May hold a signature: not for printing. */
   readonly query: URLSearchParams;
+  /** By lower-case name. */
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
   /** Bytes of the body passed on. */
   bodyBytes: number;
+  /** What was done to it. */
   fault?: ProxyFault["kind"];
   /** The server's own status, also when the client never got it. */
   status?: number;

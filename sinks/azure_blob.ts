@@ -52,15 +52,21 @@ import {
 
 /** Options of the `azure-blob` sink: one of the three credentials, and where to put the clips. */
 export interface AzureBlobOptions {
+  /** The storage account, used with `sasToken`. */
   readonly account?: string;
+  /** A shared access signature for the account or the container. */
   readonly sasToken?: Secret;
+  /** A connection string; `UseDevelopmentStorage=true` means the local emulator. */
   readonly connectionString?: Secret;
+  /** The URL of one container with its shared access signature. */
   readonly containerSasUrl?: Secret;
   /** Template of the container's name; `{camera}` is the camera's folder name. */
   readonly container: string;
   /** In front of every blob's name. */
   readonly prefix: string;
+  /** The blob service's URL, for other clouds and emulators. */
   readonly endpoint?: string;
+  /** The access tier; the account's default if left out. */
   readonly tier?: "Hot" | "Cool" | "Cold" | "Archive";
   /** Clips longer than two of these go in blocks of this size, bytes. */
   readonly blockSize: number;

@@ -17,7 +17,7 @@ import { pathToFileURL } from "node:url";
 import * as v from "valibot";
 import { filePath } from "../core/config/values.ts";
 import { defineSink, SinkError } from "../mod.ts";
-import type { Clip, PutOptions, PutResult, Sink, StoredObject } from "../mod.ts";
+import type { Clip, PutOptions, PutResult, Sink, SinkPlugin, StoredObject } from "../mod.ts";
 
 /** Options of the `local-folder` sink. */
 export interface LocalFolderOptions {
@@ -36,7 +36,7 @@ const schema = v.pipe(
 );
 
 /** The `local-folder` sink. */
-export const localFolder = defineSink<LocalFolderOptions>({
+export const localFolder: SinkPlugin<LocalFolderOptions> = defineSink<LocalFolderOptions>({
   name: "local-folder",
   config: schema,
   net: () => [],
