@@ -63,6 +63,14 @@ async function run(invocation: Invocation, context: CommandContext): Promise<Exi
       return (await import("./commands/check.ts")).check(invocation, context);
     case "cameras":
       return (await import("./commands/cameras.ts")).cameras(invocation, context);
+    case "clips":
+    case "clips export":
+    case "clips redeliver":
+    case "clips keep":
+    case "clips unkeep":
+      return (await import("./commands/clips.ts")).clips(invocation, context);
+    case "verify":
+      return (await import("./commands/verify.ts")).verify(invocation, context);
     case "config schema":
     case "config validate":
     case "config import":

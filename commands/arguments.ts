@@ -12,7 +12,6 @@ import {
   constant,
   group,
   integer,
-  lineBreak,
   merge,
   type Message,
   message,
@@ -23,19 +22,20 @@ import {
   optionName,
   or,
   string,
-  text,
-  type ValueParser,
   withDefault,
 } from "@optique/core";
-import { path } from "@optique/run";
-import { parseDurationMs } from "../core/config/values.ts";
+import { clips, type ClipsArguments, verify, type VerifyArguments } from "./clips_arguments.ts";
+import {
+  common,
+  type CommonArguments,
+  configOption,
+  durationMs,
+  examples,
+  file,
+  fpsValue,
+} from "./grammar.ts";
 
-/** Flags that every command takes. */
-export interface CommonArguments {
-  readonly logLevel?: "debug" | "info" | "warn" | "error";
-  readonly debug: boolean;
-  readonly noColor: boolean;
-}
+export type { ClipsArguments, CommonArguments, VerifyArguments };
 
 /** `camsink capture`. */
 export interface CaptureArguments extends CommonArguments {
@@ -134,91 +134,11 @@ export type Invocation =
   | CaptureArguments
   | CheckArguments
   | CamerasArguments
+  | ClipsArguments
+  | VerifyArguments
   | InitArguments
   | ConfigArguments
   | SimulateArguments;
-
-/** A duration such as `20s` or `1h30m`; yields ms. */
-function durationMs(): ValueParser<"sync", number> {
-  return {
-    mode: "sync",
-    metavar: "DURATION",
-    parse: (input) => {
-      const ms = parseDurationMs(input);
-      return ms === undefined || ms <= 0
-        ? {
-          success: false,
-          error: message`expected a duration such as 20s, 5m or 1h30m, got ${input}.`,
-        }
-        : { success: true, value: ms };
-    },
-    format: (ms) => `${ms}ms`,
-    // The placeholder stands in while another part of the line is still unparsed.
-    placeholder: 0,
-  };
-}
-
-/** Pictures a second: a number, also below one. */
-function fpsValue(): ValueParser<"sync", number> {
-  return {
-    mode: "sync",
-    metavar: "FPS",
-    parse: (input) => {
-      const value = Number(input);
-      return input.trim() !== "" && value >= 0.01 && value <= 30 ? { success: true, value } : {
-        success: false,
-        error: message`expected pictures a second between 0.01 and 30, got ${input}.`,
-      };
-    },
-    format: String,
-    placeholder: 1,
-  };
-}
-
-const file = (metavar: "FILE" | "FOLDER") =>
-  path({ metavar, type: metavar === "FILE" ? "file" : "directory" });
-
-/** These would drown the usage lines: they are left to the list of flags. */
-const common = group(
-  "Everywhere",
-  object({
-    logLevel: optional(
-      option("--log-level", choice(["debug", "info", "warn", "error"], { metavar: "LEVEL" }), {
-        hidden: "usage",
-        description: message`How much is told: debug, info, warn or error.`,
-      }),
-    ),
-    debug: option("--debug", {
-      hidden: "usage",
-      description: message`Tell everything, and where an error came from.`,
-    }),
-    noColor: option("--no-color", {
-      hidden: "usage",
-      description: message`No colours; the variable NO_COLOR does the same.`,
-    }),
-  }),
-);
-
-const configOption = optional(
-  option("-c", "--config", file("FILE"), {
-    description:
-      message`The configuration. Without it: $CAMSINK_CONFIG, then camsink.jsonc here, then in the user's configuration folder.`,
-  }),
-);
-
-/** "Examples:" with a line for each command and what it does. */
-function examples(...lines: readonly (readonly [line: string, what: string])[]): Message {
-  return [
-    text("Examples:"),
-    ...lines.flatMap(([line, what]) => [
-      lineBreak(),
-      text("  "),
-      text(line),
-      lineBreak(),
-      text(`      ${what}`),
-    ]),
-  ];
-}
 
 const capture = command(
   "capture",
@@ -548,6 +468,7 @@ const simulate = command("simulate", or(simulateNest, simulateCamera), {
 /** The whole grammar. */
 export const commandLineParser = or(
   group("Record", capture),
+  group("Clips", or(clips, verify)),
   group("Set up", or(init, check, cameras, config)),
   group("Try out", simulate),
 );

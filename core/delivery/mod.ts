@@ -5,4 +5,11 @@
  */
 export { conflictKey, type DeliverySpool, type Receipt } from "./contract.ts";
 export { createDelivery, type Delivery, type DeliveryOptions } from "./delivery.ts";
+export {
+  type Mismatch,
+  type MismatchKind,
+  reconcile,
+  type ReconcileOptions,
+  type Reconciliation,
+} from "./reconcile.ts";
 export { secretsIn } from "./secrets.ts";
