@@ -4,6 +4,7 @@
  * ```
  * format.json                                 version of this layout
  * lock, owner.json                            who has the spool
+ * status.json                                 how the recording is doing, see core/status/snapshot.ts
  * catalogue.db (-wal, -shm)                   see catalogue.ts
  * open/<slug>~20260821T140500Z.mp4.part       a clip being recorded
  * open/<slug>~20260821T140500Z.mp4.json       its sidecar
