@@ -77,6 +77,8 @@ async function importFrom(
     // The parser's own message would quote the file, and with it a secret.
     const reason = cause instanceof SyntaxError
       ? "it is not valid JSON"
+      : cause instanceof Error && "code" in cause && cause.code === "ENOENT"
+      ? "there is no such file"
       : cause instanceof Error
       ? cause.message
       : String(cause);

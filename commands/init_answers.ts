@@ -149,7 +149,7 @@ async function askSnapshot(options: AskOptions): Promise<SourceAnswers> {
       !/^https?:\/\//.test(text) || !URL.canParse(text)
         ? "expected a URL that starts with http:// or https://"
         : new URL(text).username !== "" || new URL(text).password !== ""
-        ? "leave user name and password out of the URL: they are asked for next"
+        ? "leave user name and password out of the URL: --username and --password take them"
         : undefined,
   });
   const name = await answer(args.name, options, {

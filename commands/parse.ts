@@ -83,6 +83,14 @@ async function describeMistake(
   const [, unknown] =
     /^Unexpected option or (?:subcommand|argument): (\S+?)\.(?:\s|$)/.exec(plain) ?? [];
   const at = unknown === undefined ? -1 : args.indexOf(unknown);
+  if (plain.startsWith("No matching command")) {
+    const [first = "", ...rest] = [...args, ""];
+    const next = suggestSync(commandLineParser, [first, ...rest])
+      .flatMap((suggestion) =>
+        suggestion.kind === "literal" && !suggestion.text.startsWith("-") ? [suggestion.text] : []
+      );
+    if (next.length > 0) return `after "${args.join(" ")}" comes one of ${next.join(", ")}`;
+  }
   if (unknown === undefined || at < 0) {
     return formatMessage(mistake, { colors: color, quotes: !color }).replaceAll(/\s*\n\s*/g, " ");
   }

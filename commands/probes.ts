@@ -6,8 +6,8 @@
  * @module
  */
 import { existsSync } from "node:fs";
-import { statfs } from "node:fs/promises";
-import { dirname } from "node:path";
+import { mkdtemp, rmdir, statfs } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { formatBytes } from "../core/config/values.ts";
 import { EXIT, type ExitCode, exitCodeOf } from "../core/exit_codes.ts";
 import { redact } from "../core/redact.ts";
@@ -193,7 +193,7 @@ export async function probeSink(
       ok: false,
       detail: failureText(error),
       fix: kind === "auth"
-        ? "renew the credentials, or give them the rights that the message names"
+        ? "see that the login is still good and has the rights that are needed, or choose another place"
         : kind === "full"
         ? "make room there"
         : kind === "permanent"
@@ -204,7 +204,7 @@ export async function probeSink(
   }
 }
 
-/** Looks at the free space of the disk that a folder is, or will be, on. */
+/** Looks whether a folder can be written or made, and at the free space of the disk it is on. */
 export async function probeDisk(
   path: string,
   { neededBytes }: { readonly neededBytes: number },
@@ -213,6 +213,8 @@ export async function probeDisk(
     let existing = path;
     while (!existsSync(existing) && dirname(existing) !== existing) existing = dirname(existing);
     const { bavail, bsize } = await statfs(existing);
+    // Only a trial tells: neither mode bits nor the free space show a read-only disk.
+    await rmdir(await mkdtemp(join(existing, ".camsink-check-")));
     const freeBytes = bavail * bsize;
     const ok = freeBytes >= neededBytes;
     return {
@@ -230,7 +232,7 @@ export async function probeDisk(
       what: "disk",
       name: path,
       ok: false,
-      detail: failureText(error),
+      detail: `it cannot be written: ${failureText(error)}`,
       fix: "set spool.path to a folder that this user may use",
       exitCode: EXIT.disk,
     };

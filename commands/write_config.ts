@@ -29,7 +29,7 @@ export async function writeConfigFile(
     const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
     if (code === "EEXIST") {
       throw withExitCode(
-        new Error(`${path} exists and was left as it is; --force replaces it`, { cause }),
+        new Error(`${path} exists and was left as it is; --force replaces it`),
         EXIT.config,
       );
     }

@@ -52,6 +52,8 @@ const MISTAKES: readonly (readonly [line: string, said: RegExp])[] = [
   ["capture --for 0s", /expected a duration/],
   ["capture --log-level loud", /--log-level.*loud/],
   ["check extra", /extra/],
+  ["config", /after "config" comes one of .*validate/],
+  ["simulate", /after "simulate" comes one of nest, camera/],
   ["config import", /KIND/],
   ["config import motion x.conf", /foggycam.*motion|motion.*foggycam/],
   ["simulate nest --cameras 0", /--cameras/],

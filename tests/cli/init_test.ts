@@ -106,6 +106,17 @@ Deno.test("check tells each failure with its fix and exits with the first one's 
     assert.match(stdout, /2 of \d+ failed/);
   }));
 
+Deno.test("check tells a spool that cannot be made", () =>
+  inNestWorld(async ({ cwd, run, nestFlags }) => {
+    await run("init", ...nestFlags, "--local-path", "./clips", "--skip-tests");
+    const file = `${cwd}/camsink.jsonc`;
+    const text = await Deno.readTextFile(file);
+    await Deno.writeTextFile(file, text.replace("./spool", "./camsink.jsonc/spool"));
+    const { code, stdout } = await run("check");
+    assert.equal(code, 74, stdout);
+    assert.match(stdout, /✗ disk .*cannot be written/);
+  }));
+
 Deno.test("init does not replace a file unless it is forced to", () =>
   inNestWorld(async ({ cwd, run, nestFlags }) => {
     await Deno.writeTextFile(`${cwd}/camsink.jsonc`, "mine");
@@ -113,7 +124,7 @@ Deno.test("init does not replace a file unless it is forced to", () =>
     assert.equal(refused.code, 78);
     assert.match(
       refused.stderr,
-      /camsink\.jsonc exists and was left as it is; --force replaces it/,
+      /camsink\.jsonc exists and was left as it is; --force replaces it\s*$/,
     );
     assert.equal(await Deno.readTextFile(`${cwd}/camsink.jsonc`), "mine");
     assert.equal((await run("init", ...nestFlags, "--force")).code, 0);
