@@ -40,6 +40,7 @@ export function cliCommand(args: readonly string[], options: CliOptions): Deno.C
     env: {
       XDG_CONFIG_HOME: options.cwd,
       CAMSINK_CONFIG: "",
+      NO_COLOR: "",
       FORCE_COLOR: "",
       CLICOLOR_FORCE: "",
       ...options.env,
