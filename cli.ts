@@ -57,6 +57,8 @@ async function run(invocation: Invocation, context: CommandContext): Promise<Exi
   switch (invocation.command) {
     case "capture":
       return (await import("./commands/capture.ts")).capture(invocation, context);
+    case "status":
+      return (await import("./commands/status.ts")).status(invocation, context);
     case "init":
       return (await import("./commands/init.ts")).init(invocation, context);
     case "check":

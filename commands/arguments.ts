@@ -66,6 +66,15 @@ export interface CamerasArguments extends CommonArguments {
   readonly json: boolean;
 }
 
+/** `camsink status`. */
+export interface StatusArguments extends CommonArguments {
+  readonly command: "status";
+  readonly config?: string;
+  readonly json: boolean;
+  /** Another spool folder than the configuration's. */
+  readonly spool?: string;
+}
+
 /** `camsink init`. */
 export interface InitArguments extends CommonArguments {
   readonly command: "init";
@@ -132,6 +141,7 @@ export type SimulateArguments =
 /** What a command line asks for. */
 export type Invocation =
   | CaptureArguments
+  | StatusArguments
   | CheckArguments
   | CamerasArguments
   | ClipsArguments
@@ -180,6 +190,32 @@ const capture = command(
       ["camsink capture", "record with camsink.jsonc from here, or show the demo"],
       ["camsink capture --config home.jsonc --for 10m", "ten minutes, then a summary"],
       ["camsink capture --json", "for a service manager or another program"],
+    ),
+  },
+);
+
+const status = command(
+  "status",
+  merge(
+    object({
+      command: constant("status"),
+      config: configOption,
+      spool: optional(
+        option("--spool", file("FOLDER"), {
+          description: message`The spool that the recording was given by --spool.`,
+        }),
+      ),
+      json: option("--json", { description: message`One JSON object on stdout.` }),
+    }),
+    common,
+  ),
+  {
+    brief: message`Tell how the running recording is doing.`,
+    description:
+      message`Shows every camera and sink of the recording that runs with this configuration. Exit code 0 if every camera is being recorded and every sink takes clips; 1 if not, or if nothing runs.`,
+    footer: examples(
+      ["camsink status", "how is it going?"],
+      ["camsink status --json", "for monitoring: the exit code says whether all is well"],
     ),
   },
 );
@@ -467,7 +503,7 @@ const simulate = command("simulate", or(simulateNest, simulateCamera), {
 
 /** The whole grammar. */
 export const commandLineParser = or(
-  group("Record", capture),
+  group("Record", or(capture, status)),
   group("Clips", or(clips, verify)),
   group("Set up", or(init, check, cameras, config)),
   group("Try out", simulate),

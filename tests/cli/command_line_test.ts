@@ -3,7 +3,16 @@ import assert from "node:assert/strict";
 import project from "../../deno.json" with { type: "json" };
 import { inTempFolder, runCli } from "../support/run_cli.ts";
 
-const COMMANDS = ["capture", "init", "check", "cameras", "config", "simulate", "completions"];
+const COMMANDS = [
+  "capture",
+  "status",
+  "init",
+  "check",
+  "cameras",
+  "config",
+  "simulate",
+  "completions",
+];
 
 Deno.test("help lists every command in groups with examples, on stdout, with exit code 0", () =>
   inTempFolder(async (cwd) => {
