@@ -20,7 +20,9 @@ export type Bench = (options: BenchOptions) => Promise<readonly Row[]>;
 
 /** All benches by name. Each is loaded only when it runs. */
 const BENCHES: Readonly<Record<string, () => Promise<Bench>>> = {
+  encode: async () => (await import("./encode.ts")).benchEncode,
   mux: async () => (await import("./mux.ts")).benchMux,
+  spool: async () => (await import("./spool.ts")).benchSpool,
 };
 
 async function main(args: readonly string[]): Promise<number> {

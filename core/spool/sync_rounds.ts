@@ -5,7 +5,7 @@
  * So a power cut costs what was appended since the last round began, which on a disk that keeps up is
  * milliseconds, while a slow disk never has more than one sync per camera outstanding: the rounds get
  * longer and fewer by themselves. A timer would make every cut cost its period, and a sync per append
- * would make every camera wait for the disk. `docs/decisions/spool-sync.md` has the figures.
+ * would make every camera wait for the disk. `docs/decisions/spool_sync.md` has the figures.
  *
  * @module
  */
