@@ -8,11 +8,12 @@ import { type FleetAccount, type FleetCamera, recordFleet } from "../core/captur
 import type { Config, SinkConfig } from "../core/config/load.ts";
 import { createDelivery, type Delivery, secretsIn } from "../core/delivery/mod.ts";
 import { createEncoders, type Encoders } from "../core/encode/mod.ts";
-import { getLog } from "../core/log.ts";
+import { getLog, redact } from "../core/log.ts";
 import { recoverMp4 } from "../core/media/mp4_recovery.ts";
 import { openSpool, type RecoverTornClip, type Spool } from "../core/spool/mod.ts";
 import type { Board, SinkStatus } from "../core/status/board.ts";
-import type { Clock } from "../core/types.ts";
+import { monitor } from "../core/status/monitor.ts";
+import type { Account, Clock } from "../core/types.ts";
 import { openAccount, openCamera, openSink } from "./rooms.ts";
 import { whereOf } from "./where.ts";
 
@@ -97,9 +98,24 @@ export async function record(options: RecordingOptions): Promise<void> {
   const stopDelivery = new AbortController();
   const delivering = Promise.all(deliveries.map((delivery) => delivery.run(stopDelivery.signal)));
   const watching = watchEncoders(encoders, board, clock, stopDelivery.signal);
+  const silentAccounts = new Map<string, string | undefined>();
+  const monitoring = monitor({
+    board,
+    silentAccounts,
+    spoolPath: config.spool.path,
+    space: () => spool.space(),
+    ...config.alerts,
+    product: options.product,
+    pid: Deno.pid,
+    clock,
+    random,
+    fetch,
+    log,
+    redact,
+  }, AbortSignal.any([stop, stopDelivery.signal]));
   try {
     await recordFleet({
-      accounts: openAccounts(options, cleanup),
+      accounts: openAccounts(options, { cleanup, silentAccounts }),
       cameras: openCameras(options),
       encoder: () => encoders.forCamera(),
       spool,
@@ -116,7 +132,7 @@ export async function record(options: RecordingOptions): Promise<void> {
     );
   } finally {
     stopDelivery.abort();
-    await Promise.allSettled([delivering, watching]);
+    await Promise.allSettled([delivering, watching, monitoring]);
   }
 }
 
@@ -182,15 +198,47 @@ export async function newSinkStatus(name: string, config: SinkConfig): Promise<S
 /** Every account that is switched on; none is logged in to before its cameras are asked for. */
 function openAccounts(
   context: RecordingOptions,
-  cleanup: AsyncDisposableStack,
+  { cleanup, silentAccounts }: {
+    readonly cleanup: AsyncDisposableStack;
+    readonly silentAccounts: Map<string, string | undefined>;
+  },
 ): FleetAccount[] {
   return Object.entries(context.config.accounts).filter(([, { enabled }]) => enabled)
     .map(([name, config]) => ({
       name,
-      account: cleanup.use(openAccount(name, { config, context })),
+      account: listened(name, {
+        account: cleanup.use(openAccount(name, { config, context })),
+        silentAccounts,
+      }),
       cameras: config.cameras,
       stallMs: stallMs(config.options),
     }));
+}
+
+/** The same account; `silentAccounts` has its name until it has told its cameras once. */
+function listened(
+  name: string,
+  { account, silentAccounts }: {
+    readonly account: Account;
+    readonly silentAccounts: Map<string, string | undefined>;
+  },
+): Account {
+  silentAccounts.set(name, undefined);
+  return {
+    cameras: async (options) => {
+      try {
+        const found = await account.cameras(options);
+        silentAccounts.delete(name);
+        return found;
+      } catch (error) {
+        if (silentAccounts.has(name)) {
+          silentAccounts.set(name, error instanceof Error ? error.message : String(error));
+        }
+        throw error;
+      }
+    },
+    [Symbol.asyncDispose]: () => account[Symbol.asyncDispose](),
+  };
 }
 
 /** Every single camera that is switched on. */
