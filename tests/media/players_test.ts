@@ -58,6 +58,7 @@ async function run(
   const { code, stdout, stderr } = await new Deno.Command(findProgram(program) ?? program, {
     args: [...args],
     stdin: "null",
+    signal: AbortSignal.timeout(60_000), // a player that hangs fails its test
   }).output();
   const decode = (data: Uint8Array) => new TextDecoder().decode(data);
   return { code, stdout: decode(stdout), stderr: decode(stderr) };
@@ -93,8 +94,8 @@ for (const [name, recording] of Object.entries(recordings)) {
         const { file, minFrames } = await clipIn(state, recording);
         await withFile(file, async (path) => {
           const { code, stdout, stderr } = await run("gst-launch-1.0", [
-            ...["-v", "filesrc", `location=${path}`, "!", "decodebin", "!", "video/x-raw", "!"],
-            ...["identity", "silent=false", "!", "fakesink"],
+            ...["-v", "filesrc", `location=${path}`, "!", "qtdemux", "name=d", "d.video_0", "!"],
+            ...["decodebin", "!", "identity", "silent=false", "!", "fakesink"],
           ]);
           if (state !== "being recorded") assert.equal(code, 0, stderr);
           const frames = stdout.split("\n").filter((line) =>
