@@ -80,7 +80,7 @@ interface OpenGop {
   readonly openedAtMs: number;
   readonly pictures: AccessUnit[];
   /** Coded, but an earlier GOP is not whole yet. */
-  readonly waiting: AccessUnit[];
+  readonly waiting: { readonly unit: AccessUnit; readonly picture: CodedPicture }[];
   /** The key picture is out, so what follows can be decoded. */
   keySeen: boolean;
   nextIndex: number;
@@ -233,7 +233,7 @@ class Encoding {
     open.nextIndex = picture.index + 1;
     if (picture.isKey) open.keySeen = true;
     if (!open.keySeen) return this.#options.onLost?.(1, new Error("its key picture was lost"));
-    open.waiting.push(this.#describe(open, unit, picture));
+    open.waiting.push({ unit, picture });
     this.#release();
   }
 
@@ -260,7 +260,10 @@ class Encoding {
   /** Hands out what is coded, GOP after GOP. */
   #release(): void {
     for (let open = this.#gops[0]; open; open = this.#gops[0]) {
-      for (const unit of open.waiting.splice(0)) this.output.put(unit);
+      // Described as they leave: a later GOP may well be coded before an earlier one.
+      for (const { unit, picture } of open.waiting.splice(0)) {
+        this.output.put(this.#describe(open, unit, picture));
+      }
       if (!open.settled) return;
       this.#gops.shift();
     }

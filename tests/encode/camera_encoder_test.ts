@@ -119,6 +119,8 @@ Deno.test("units leave in order though a later GOP is coded first", async () => 
     coded.map((unit) => unit.capturedAtMs),
     pictures({ count: 4, everyMs: 1000 }).map((unit) => unit.capturedAtMs),
   );
+  // The one that leaves first tells what all of them are, not the one that was coded first.
+  assert.deepEqual(coded.flatMap((unit, i) => unit.track ? [i] : []), [0]);
 });
 
 Deno.test("an engine that fails costs what was in its GOP, and the next GOP goes on", async () => {
