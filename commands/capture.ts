@@ -96,7 +96,10 @@ export async function capture(
         color: terminal.color,
       })
     ) terminal.err(line);}
-  return EXIT.ok;
+  // Asked to record for a while and nothing recorded: a script must not take that for success.
+  const nothing = invocation.forMs !== undefined && !context.stop.aborted &&
+    summary.total.framesRecorded === 0;
+  return nothing ? EXIT.unavailable : EXIT.ok;
 }
 
 /** Logs the state of every camera and sink now and then. */

@@ -64,7 +64,8 @@ export async function prepareDemo(
       },
     ])),
     clip: { length: "10s" },
-    spool: { path: "./spool" },
+    // Not the spool of the configuration that its user writes next in this folder.
+    spool: { path: "./demo/spool" },
     sinks: {
       ...(blobs ? { azure: { type: "azure-blob", connectionString: blobs.connectionString } } : {}),
       local: { type: "local-folder", path: "./clips" },

@@ -236,7 +236,7 @@ Deno.test("a wrong token is told with its remedy, nothing is recorded, and no se
       sinks: { local: { type: "local-folder", path: "./clips" } },
       env: { NEST_TOKEN: "b.123456.wrong-token-canary" },
     });
-    assert.equal(code, 0, stderr);
+    assert.equal(code, 69, stderr);
     assert.match(stdout, /access.?token/i);
     assert.match(stdout, /home\.nest\.com/);
     assert.doesNotMatch(stdout + stderr, /wrong-token-canary/);
