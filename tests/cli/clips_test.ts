@@ -285,8 +285,11 @@ Deno.test(
     await Deno.remove(sink(flipped));
     const left = await camsink("verify", "--repair");
     assert.equal(left.code, 1);
-    assert.match(left.stdout, /✗ lost  yard.*\n.*no sink is known to have it; cannot be repaired/);
-    assert.match(left.stdout, /✗ damaged  yard.*\n.*cannot be repaired/);
+    assert.match(
+      left.stdout,
+      /✗ lost {2}yard.*\n.*no sink is known to have it; cannot be repaired/,
+    );
+    assert.match(left.stdout, /✗ damaged {2}yard.*\n.*cannot be repaired/);
   }),
 );
 

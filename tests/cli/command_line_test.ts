@@ -10,6 +10,8 @@ const COMMANDS = [
   "check",
   "cameras",
   "config",
+  "clips",
+  "verify",
   "simulate",
   "completions",
 ];
@@ -34,7 +36,15 @@ Deno.test("no arguments at all show the help", () =>
     assert.equal(bare.stdout, help.stdout);
   }));
 
-for (const command of [...COMMANDS.slice(0, 4), "config import", "simulate nest"]) {
+for (
+  const command of [
+    ...COMMANDS.slice(0, 4),
+    "config import",
+    "simulate nest",
+    "clips export",
+    "verify",
+  ]
+) {
   Deno.test(`${command} --help explains the command's own flags`, () =>
     inTempFolder(async (cwd) => {
       const { code, stdout } = await runCli([...command.split(" "), "--help"], { cwd });
