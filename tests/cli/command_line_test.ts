@@ -41,7 +41,6 @@ for (
     ...COMMANDS.slice(0, 4),
     "config import",
     "simulate nest",
-    "clips export",
     "verify",
   ]
 ) {
