@@ -90,6 +90,7 @@ const LOGGED_AFTER_ROUNDS = 3;
 const PROBE_MS = { auth: 300_000, full: 60_000, refused: 300_000 } as const;
 const SECRET_POLL_MS = 5000;
 const GRACE_MS = 2000;
+const DAY_MS = 86_400_000;
 
 /** Why nothing goes at the moment. */
 interface Trouble {
@@ -127,6 +128,7 @@ class SinkDelivery implements Delivery {
   /** Counts pauses: a try that began before the last pause makes it no longer. */
   #pauses = 0;
   #capReached = false;
+  #capLoggedDay = -Infinity;
   #fingerprint = "";
   #secretsReadAtMs = -Infinity;
   #bell = Promise.withResolvers<void>();
@@ -427,9 +429,12 @@ class SinkDelivery implements Delivery {
   }
 
   #setCapReached(reached: boolean): void {
-    const { log, name, perDayBytes = 0 } = this.#options;
+    const { log, name, clock, perDayBytes = 0 } = this.#options;
     if (reached === this.#capReached) return;
-    if (reached && this.#cap) {
+    const today = Math.floor(clock.now() / DAY_MS);
+    // Once a day: the clips of an optional sink may go before it takes them, and new ones come.
+    if (reached && this.#cap && today > this.#capLoggedDay) {
+      this.#capLoggedDay = today;
       log.warn(
         `the limit of ${formatBytes(perDayBytes)} a day is reached; clips wait on the ` +
           `spool until 00:00 UTC, in ${formatDuration(this.#cap.waitMs)}`,

@@ -510,6 +510,18 @@ Deno.test("the daily limit pauses the sink until midnight UTC, is said once, and
     assert.equal(status.state, "idle");
   }, { perDayBytes: 10_500 }));
 
+Deno.test("a limit that is reached is said once a day, also where the clips that wait go and new ones come", () =>
+  play(async ({ spool, clock, log }) => {
+    for (let minute = 0; minute < 5; minute++) {
+      spool.clips.length = 0;
+      spool.add(); // news: nothing waits
+      await clock.advance(MINUTE_MS);
+      spool.add(makeClip(minute, 8000));
+      await clock.advance(MINUTE_MS);
+    }
+    assert.equal(log.events("daily-limit"), 1);
+  }, { perDayBytes: 10_500 }));
+
 Deno.test("a bandwidth limit holds for all clips of a sink together", () =>
   play(async ({ spool, sink, clock }) => {
     sink.behave = async (clip, { progress }) => {
