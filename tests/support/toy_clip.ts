@@ -62,6 +62,8 @@ export function readToyClip(
     at += length + TOY_OVERHEAD_BYTES;
   }
   const hasTail = new TextDecoder().decode(bytes.subarray(at)) === "END";
+  // As in an MP4, what the patch points at must be there, or nothing can be made of the clip.
+  if (mark === "TOY1" && !hasTail) return { payloads: [], endByte: 0, isFinished: false };
   return { payloads, endByte: at, isFinished: hasTail && mark === "TOY1" };
 }
 
