@@ -34,6 +34,6 @@ Deno.test("capture warns when everything that it could record is switched off", 
       }),
     );
     const { code, stdout } = await runCli(["capture", "--for", "100ms"], { cwd });
-    assert.equal(code, 0);
+    assert.equal(code, 69);
     assert.match(stdout, /nothing is recorded: every account and camera/);
   }));

@@ -36,6 +36,9 @@ const CASES: readonly (readonly [fact: string, options: unknown, where: string])
 
 for (const [fact, options, where] of CASES) {
   Deno.test(`where the clips lie: ${fact}`, async () => {
-    assert.equal(await whereOf({ type: "some-sink", enabled: true, required: true, options }), where);
+    assert.equal(
+      await whereOf({ type: "some-sink", enabled: true, required: true, options }),
+      where,
+    );
   });
 }
