@@ -69,9 +69,3 @@ export interface Engine extends AsyncDisposable {
 
 /** The engines that there are. */
 export type EngineName = "wasm" | "system";
-
-/**
- * How many pictures may be inside an engine that is working. Two keep it busy; the rest smooths over
- * the bursts in which cameras deliver.
- */
-export const MAX_INSIDE = 4;

@@ -14,14 +14,8 @@ import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import type { Clock } from "../types.ts";
-import {
-  type Engine,
-  type Gop,
-  type GopOptions,
-  type GopResult,
-  type Lane,
-  MAX_INSIDE,
-} from "./engine.ts";
+import { createPipeMemory, PipeWriter } from "./byte_pipe.ts";
+import type { Engine, Gop, GopOptions, GopResult, Lane } from "./engine.ts";
 import {
   INPUT_DEVICE,
   OUTPUT_DEVICE,
@@ -40,6 +34,12 @@ export interface WasmEngineOptions {
   /** Where `@ffmpeg/core` lies when it is not found through the import map (a bundled program). */
   readonly core?: { readonly scriptUrl: string; readonly wasmUrl: string };
 }
+
+/**
+ * What may be inside a worker that is working: a few pictures, so that it never waits, and not
+ * more, so that a slow one is noticed. Larger pictures go through in parts.
+ */
+const PIPE_BYTES = 512 * 1024;
 
 /** How long closing waits for workers to finish what they hold before it ends them, ms. */
 const CLOSE_MS = 2000;
@@ -175,6 +175,7 @@ class WorkerPool implements Engine {
 class WasmWorker {
   readonly ready: Promise<void>;
   readonly #worker: Worker;
+  readonly #pipe = createPipeMemory(PIPE_BYTES);
   readonly #events: { onFree(): void; onDead(): void };
   #gop: WasmGop | undefined;
   #onReady: () => void = () => {};
@@ -211,11 +212,10 @@ class WasmWorker {
 
   take(gop: WasmGop): void {
     this.#gop = gop;
-    const bell = new SharedArrayBuffer(4);
-    const { port1, port2 } = new MessageChannel();
-    const job: WorkerJob = { kind: "job", args: gop.arguments, input: port2, bell };
-    this.#worker.postMessage(job, [port2]);
-    gop.attach(port1, new Int32Array(bell));
+    const job: WorkerJob = { kind: "job", args: gop.arguments, pipe: this.#pipe };
+    const pipe = new PipeWriter(this.#pipe);
+    this.#worker.postMessage(job);
+    gop.attach(pipe);
   }
 
   /** Ends the GOP under way and resolves when the worker has let go of it. */
@@ -237,8 +237,8 @@ class WasmWorker {
       case "ready":
         this.#onReady();
         break;
-      case "taken":
-        this.#gop?.taken();
+      case "room":
+        this.#gop?.feed();
         break;
       case "coded":
         this.#gop?.coded(report);
@@ -305,14 +305,12 @@ class WasmGop implements Gop {
   readonly arguments: readonly string[];
   readonly #options: GopOptions;
   readonly #pool: WorkerPool;
-  readonly #backlog: Uint8Array[] = [];
-  #input: MessagePort | undefined;
-  #bell: Int32Array = new Int32Array(1);
-  #sent = 0;
-  #taken = 0;
+  /** What the pipe has not taken yet. */
+  readonly #outbox: Uint8Array[] = [];
+  #pipe: PipeWriter | undefined;
+  #pushed = 0;
   #ended = false;
   #settled = false;
-  #endSent = false;
   #welcome: (() => void) | undefined;
   #resolve: (result: GopResult) => void = () => {};
   #reject: (error: Error) => void = () => {};
@@ -326,6 +324,7 @@ class WasmGop implements Gop {
       output: OUTPUT_DEVICE,
       passthrough: ["-fps_mode", "passthrough"],
     });
+    this.#outbox.push(matroskaHeader({ ...options, pictureMs: PICTURE_MS }));
     this.finished = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
@@ -339,36 +338,31 @@ class WasmGop implements Gop {
 
   push(jpeg: Uint8Array): Promise<void> {
     if (this.#settled || this.#ended) return Promise.resolve();
-    this.#backlog.push(jpeg);
-    this.#feed();
+    const index = this.#pushed++;
+    this.#outbox.push(matroskaPicture(timeOfPicture(index, index === 0), jpeg));
+    this.feed();
     // Without a worker the GOP is gathered; it is at most a GOP.
-    if (!this.#input || this.#hasRoom) return Promise.resolve();
+    if (!this.#pipe || this.#outbox.length === 0) return Promise.resolve();
     return new Promise((resolve) => this.#welcome = resolve);
   }
 
   end(): void {
     this.#ended = true;
-    this.#feed();
+    this.feed();
     this.#pool.dispatch();
   }
 
   /** Nobody wants the rest: the worker is let go as soon as it has done what it already has. */
   abandon(): void {
-    this.#backlog.length = 0;
+    this.#outbox.length = 0;
     this.#ended = true;
     if (this.#pool.withdraw(this)) this.finish({ busyMs: 0 });
-    else this.#feed();
+    else this.feed();
   }
 
-  attach(input: MessagePort, bell: Int32Array): void {
-    this.#input = input;
-    this.#bell = bell;
-    this.#feed();
-  }
-
-  taken(): void {
-    this.#taken++;
-    this.#feed();
+  attach(pipe: PipeWriter): void {
+    this.#pipe = pipe;
+    this.feed();
   }
 
   coded(picture: Parameters<GopOptions["onCoded"]>[0]): void {
@@ -383,39 +377,19 @@ class WasmGop implements Gop {
     this.#settle(() => this.#reject(error));
   }
 
-  get #hasRoom(): boolean {
-    return this.#sent - this.#taken + this.#backlog.length < MAX_INSIDE;
-  }
-
-  #feed(): void {
-    if (!this.#input || this.#settled) return;
-    while (this.#sent - this.#taken < MAX_INSIDE) {
-      const jpeg = this.#backlog.shift();
-      if (!jpeg) break;
-      this.#send(jpeg);
+  /** Gives the pipe what it takes. */
+  feed(): void {
+    if (!this.#pipe || this.#settled) return;
+    for (let next = this.#outbox[0]; next; next = this.#outbox[0]) {
+      const taken = this.#pipe.write(next);
+      if (taken < next.length) {
+        this.#outbox[0] = next.subarray(taken);
+        return;
+      }
+      this.#outbox.shift();
     }
-    if (this.#ended && this.#backlog.length === 0 && !this.#endSent) {
-      this.#endSent = true;
-      this.#post(null);
-    }
-    if (this.#hasRoom) this.#welcomeNext();
-  }
-
-  #send(jpeg: Uint8Array): void {
-    const index = this.#sent++;
-    const picture = matroskaPicture(timeOfPicture(index, index === 0), jpeg);
-    if (index > 0) return this.#post(picture);
-    const header = matroskaHeader({ ...this.#options, pictureMs: PICTURE_MS });
-    const first = new Uint8Array(header.length + picture.length);
-    first.set(header);
-    first.set(picture, header.length);
-    this.#post(first);
-  }
-
-  #post(chunk: Uint8Array<ArrayBuffer> | null): void {
-    this.#input?.postMessage(chunk, chunk ? [chunk.buffer] : []);
-    Atomics.add(this.#bell, 0, 1);
-    Atomics.notify(this.#bell, 0);
+    if (this.#ended) this.#pipe.end();
+    this.#welcomeNext();
   }
 
   #welcomeNext(): void {
@@ -426,8 +400,7 @@ class WasmGop implements Gop {
   #settle(settle: () => void): void {
     if (this.#settled) return;
     this.#settled = true;
-    this.#backlog.length = 0;
-    this.#input?.close();
+    this.#outbox.length = 0;
     settle();
     this.#welcomeNext();
   }

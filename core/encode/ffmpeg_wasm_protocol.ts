@@ -17,17 +17,15 @@ export interface WorkerJob {
   readonly kind: "job";
   /** ffmpeg's arguments, with {@linkcode INPUT_DEVICE} and {@linkcode OUTPUT_DEVICE} in them. */
   readonly args: readonly string[];
-  /** Carries one `Uint8Array` per picture for the input device, then `null` for its end. */
-  readonly input: MessagePort;
-  /** Int32; counted up and notified after each message on `input`. */
-  readonly bell: SharedArrayBuffer;
+  /** Memory of the pipe that the input device reads from. */
+  readonly pipe: SharedArrayBuffer;
 }
 
 /** What the worker answers. */
 export type WorkerReport =
   | { readonly kind: "ready" }
-  /** A picture was taken from `input`: all before it are done with. */
-  | { readonly kind: "taken" }
+  /** There is room in the pipe again. */
+  | { readonly kind: "room" }
   | {
     readonly kind: "coded";
     readonly index: number;

@@ -1,12 +1,12 @@
 /**
  * The worker in which ffmpeg.wasm runs. One job is one GOP is one run of ffmpeg's `main`, which
- * blocks this thread until the GOP's last picture: it reads from a device that waits (Atomics) for
- * the next picture to be posted, and writes to a device that posts each coded picture at once. So a
+ * blocks this thread until the GOP's last picture: it reads from a device that waits for the next
+ * bytes in a pipe of shared memory, and writes to a device that posts each coded picture at once. So a
  * GOP is encoded while it is being captured, without files and without anything saved up.
  *
  * @module
  */
-import { receiveMessageOnPort } from "node:worker_threads";
+import { PipeReader } from "./byte_pipe.ts";
 import {
   INPUT_DEVICE,
   OUTPUT_DEVICE,
@@ -22,9 +22,6 @@ import { pictureOfTime } from "./x264.ts";
  * an instance is replaced well before.
  */
 const RUNS_PER_INSTANCE = 60;
-
-/** Wakes now and then while waiting, because a thread asleep in Atomics.wait cannot be terminated. */
-const WAIT_SLICE_MS = 500;
 
 /** The part of Emscripten's file system that is used here. */
 interface DeviceOps {
@@ -55,13 +52,9 @@ type CreateCore = (options: {
 
 /** The run under way, as the two devices see it. */
 interface Run {
-  readonly input: MessagePort;
-  readonly bell: Int32Array;
+  readonly input: PipeReader;
   readonly reader: FlvReader;
   config: Uint8Array<ArrayBuffer> | undefined;
-  chunk: Uint8Array;
-  ended: boolean;
-  waitedMs: number;
   readonly messages: string[];
 }
 
@@ -97,13 +90,9 @@ async function setUp(setup: WorkerSetup): Promise<void> {
 async function encode(job: WorkerJob): Promise<void> {
   core ??= await instantiate();
   run = {
-    input: job.input,
-    bell: new Int32Array(job.bell),
+    input: new PipeReader(job.pipe, () => report({ kind: "room" })),
     reader: new FlvReader(),
     config: undefined,
-    chunk: new Uint8Array(0),
-    ended: false,
-    waitedMs: 0,
     messages: [],
   };
   const startMs = performance.now();
@@ -114,8 +103,7 @@ async function encode(job: WorkerJob): Promise<void> {
   } catch (error) {
     failure = `ffmpeg.wasm crashed: ${error instanceof Error ? error.message : String(error)}`;
   }
-  const busyMs = performance.now() - startMs - run.waitedMs;
-  job.input.close();
+  const busyMs = performance.now() - startMs - run.input.waitedMs;
   if (failure !== undefined) {
     core = undefined; // whatever state it is in
     const said = run.messages.slice(-3).join("; ");
@@ -162,33 +150,7 @@ function readPictures(
   offset: number,
   length: number,
 ): number {
-  if (!run) return 0;
-  if (run.chunk.length === 0 && !run.ended) nextChunk(run);
-  const part = run.chunk.subarray(0, length);
-  new Uint8Array(buffer.buffer, buffer.byteOffset).set(part, offset);
-  run.chunk = run.chunk.subarray(part.length);
-  return part.length;
-}
-
-/** Blocks until something has been posted. */
-function nextChunk(run: Run): void {
-  const startMs = performance.now();
-  while (true) {
-    const rung = Atomics.load(run.bell, 0);
-    const next: { readonly message: unknown } | undefined = receiveMessageOnPort(
-      // The web's ports are node's here; only the types tell them apart.
-      run.input as unknown as Parameters<typeof receiveMessageOnPort>[0],
-    );
-    if (next?.message instanceof Uint8Array) {
-      run.chunk = next.message;
-      report({ kind: "taken" });
-    } else if (next) {
-      run.ended = true;
-    }
-    if (next) break;
-    Atomics.wait(run.bell, 0, rung, WAIT_SLICE_MS);
-  }
-  run.waitedMs += performance.now() - startMs;
+  return run?.input.read(new Uint8Array(buffer.buffer, buffer.byteOffset + offset, length)) ?? 0;
 }
 
 function writeCoded(
