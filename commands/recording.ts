@@ -6,7 +6,12 @@
  */
 import { type FleetAccount, type FleetCamera, recordFleet } from "../core/capture/fleet.ts";
 import type { Config, SinkConfig } from "../core/config/load.ts";
-import { createDelivery, type Delivery, secretsIn } from "../core/delivery/mod.ts";
+import {
+  createDelivery,
+  type Delivery,
+  type DeliveryOptions,
+  secretsIn,
+} from "../core/delivery/mod.ts";
 import { createEncoders, type Encoders } from "../core/encode/mod.ts";
 import { getLog, redact } from "../core/log.ts";
 import { recoverMp4 } from "../core/media/mp4_recovery.ts";
@@ -77,23 +82,7 @@ export async function record(options: RecordingOptions): Promise<void> {
 
   const deliveries: Delivery[] = sinks.map(({ name, sink, sinkConfig, status }) => {
     board.sinks.set(name, status);
-    return createDelivery({
-      name,
-      sink,
-      spool,
-      status,
-      clock,
-      random,
-      log: getLog(name),
-      secrets: secretsIn(sinkConfig.options),
-      concurrency: sinkConfig.concurrency,
-      bytesPerSecond: sinkConfig.bytesPerSecond,
-      ...(sinkConfig.perDayBytes === undefined ? {} : {
-        perDayBytes: sinkConfig.perDayBytes,
-        // A restart does not give the day anew.
-        usedTodayBytes: spool.storedBytesSince(name, startOfDay(clock.now())),
-      }),
-    });
+    return deliveryTo(name, { sink, sinkConfig, spool, status, clock, random });
   });
   const stopDelivery = new AbortController();
   const delivering = Promise.all(deliveries.map((delivery) => delivery.run(stopDelivery.signal)));
@@ -134,6 +123,29 @@ export async function record(options: RecordingOptions): Promise<void> {
     stopDelivery.abort();
     await Promise.allSettled([delivering, watching, monitoring]);
   }
+}
+
+/** The delivery to a sink, with the limits that its user set. */
+export function deliveryTo(
+  name: string,
+  { sinkConfig, ...parts }:
+    & { readonly sinkConfig: SinkConfig; readonly spool: Spool }
+    & Pick<DeliveryOptions, "sink" | "status" | "clock" | "random">,
+): Delivery {
+  const { spool, clock } = parts;
+  return createDelivery({
+    ...parts,
+    name,
+    log: getLog(name),
+    secrets: secretsIn(sinkConfig.options),
+    concurrency: sinkConfig.concurrency,
+    bytesPerSecond: sinkConfig.bytesPerSecond,
+    ...(sinkConfig.perDayBytes === undefined ? {} : {
+      perDayBytes: sinkConfig.perDayBytes,
+      // A restart does not give the day anew.
+      usedTodayBytes: spool.storedBytesSince(name, startOfDay(clock.now())),
+    }),
+  });
 }
 
 /** Waits for what is left, but not for a sink that is in trouble: its clips are safe on the spool. */

@@ -7,13 +7,7 @@
  *
  * @module
  */
-import {
-  createDelivery,
-  type Mismatch,
-  reconcile,
-  type Reconciliation,
-  secretsIn,
-} from "../core/delivery/mod.ts";
+import { type Mismatch, reconcile, type Reconciliation } from "../core/delivery/mod.ts";
 import type { Config } from "../core/config/load.ts";
 import { EXIT, type ExitCode } from "../core/exit_codes.ts";
 import { getLog } from "../core/log.ts";
@@ -28,7 +22,7 @@ import type { Sink } from "../core/types.ts";
 import { momentMs } from "./clips.ts";
 import type { VerifyArguments } from "./clips_arguments.ts";
 import type { CommandContext } from "./context.ts";
-import { drain, newSinkStatus, recoverTornClip } from "./recording.ts";
+import { deliveryTo, drain, newSinkStatus, recoverTornClip } from "./recording.ts";
 import { loadUserConfig, openSink } from "./rooms.ts";
 import { styles, type Terminal } from "./terminal.ts";
 import { plainText } from "./text_layout.ts";
@@ -140,16 +134,7 @@ async function deliver(
       const sinkConfig = config.sinks[name];
       if (!sinkConfig) return;
       const status = await newSinkStatus(name, sinkConfig);
-      const delivery = createDelivery({
-        name,
-        sink,
-        spool,
-        status,
-        clock,
-        random,
-        log: getLog(name),
-        secrets: secretsIn(sinkConfig.options),
-      });
+      const delivery = deliveryTo(name, { sink, sinkConfig, spool, status, clock, random });
       running.push(delivery.run(AbortSignal.any([end.signal, stop])));
       await Promise.race([drain(delivery, status, { clock, drainMs: REPAIR_MS }), stopped]);
     }));

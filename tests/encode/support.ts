@@ -67,6 +67,24 @@ export async function encodeAll(
   return coded;
 }
 
+/** Asserts that each picture comes out before the next one is given. */
+export async function assertNoDelay(encoder: Encoder, count: number): Promise<void> {
+  const out = { count: 0, wake: () => {} };
+  async function* oneByOne() {
+    for (const [index, unit] of pictures({ count }).entries()) {
+      yield unit;
+      while (out.count <= index) await new Promise<void>((resolve) => out.wake = resolve);
+    }
+  }
+  const signal = new AbortController().signal;
+  const output = encoder.encode(oneByOne(), { signal, camera: "yard", gopMs: 2000 });
+  for await (const _ of output) {
+    out.count++;
+    out.wake();
+  }
+  assert.equal(out.count, count);
+}
+
 /** The H.264 stream in Annex B form, which any decoder takes. */
 export function asAnnexB(units: readonly AccessUnit[]): Uint8Array {
   const nals: Uint8Array[] = [];

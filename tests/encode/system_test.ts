@@ -8,7 +8,14 @@ import type { Engine } from "../../core/encode/engine.ts";
 import { gearsOf } from "../../core/encode/x264.ts";
 import { systemClock } from "../../core/clock.ts";
 import { needs } from "../support/programs.ts";
-import { assertSamePictures, encodeAll, pictures, START_MS, stream } from "./support.ts";
+import {
+  assertNoDelay,
+  assertSamePictures,
+  encodeAll,
+  pictures,
+  START_MS,
+  stream,
+} from "./support.ts";
 
 const ffmpeg = needs("ffmpeg");
 /** The tests that put a script in ffmpeg's place. */
@@ -75,20 +82,7 @@ Deno.test({
   ignore: ffmpeg.ignore,
   async fn() {
     await using engine = await openSystemEngine({ monotonic });
-    const out = { count: 0, wake: () => {} };
-    async function* oneByOne() {
-      for (const [index, unit] of pictures({ count: 30 }).entries()) {
-        yield unit;
-        while (out.count <= index) await new Promise<void>((resolve) => out.wake = resolve);
-      }
-    }
-    const signal = new AbortController().signal;
-    const output = encoderOf(engine).encode(oneByOne(), { signal, camera: "yard", gopMs: 2000 });
-    for await (const _ of output) {
-      out.count++;
-      out.wake();
-    }
-    assert.equal(out.count, 30);
+    await assertNoDelay(encoderOf(engine), 30);
   },
 });
 

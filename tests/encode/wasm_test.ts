@@ -7,6 +7,7 @@ import { gearsOf } from "../../core/encode/x264.ts";
 import { systemClock } from "../../core/clock.ts";
 import { createScene } from "../../simulators/scene/scene.ts";
 import {
+  assertNoDelay,
   assertSamePictures,
   encodeAll,
   pictures,
@@ -37,21 +38,7 @@ Deno.test("wasm: every picture comes out decodable, in order, with its own time"
 
 Deno.test("wasm: each picture is out before the next one is taken", async () => {
   await using engine = await openWasmEngine({ workers: 1, clock: systemClock });
-  const out = { count: 0, wake: () => {} };
-  /** The next picture is only taken when the one before it has come out. */
-  async function* oneByOne() {
-    for (const [index, unit] of pictures({ count: 10 }).entries()) {
-      yield unit;
-      while (out.count <= index) await new Promise<void>((resolve) => out.wake = resolve);
-    }
-  }
-  const signal = new AbortController().signal;
-  const output = encoderOf(engine).encode(oneByOne(), { signal, camera: "yard", gopMs: 2000 });
-  for await (const _ of output) {
-    out.count++;
-    out.wake();
-  }
-  assert.equal(out.count, 10);
+  await assertNoDelay(encoderOf(engine), 10);
 });
 
 Deno.test("wasm: two cameras share one worker", async () => {
