@@ -21,8 +21,13 @@ export type Bench = (options: BenchOptions) => Promise<readonly Row[]>;
 /** All benches by name. Each is loaded only when it runs. */
 const BENCHES: Readonly<Record<string, () => Promise<Bench>>> = {
   encode: async () => (await import("./encode.ts")).benchEncode,
+  jitter: async () => (await import("./jitter.ts")).benchJitter,
+  memory: async () => (await import("./passthrough.ts")).benchMemory,
   mux: async () => (await import("./mux.ts")).benchMux,
+  passthrough: async () => (await import("./passthrough.ts")).benchPassthrough,
+  plugin: async () => (await import("./plugin.ts")).benchPlugin,
   spool: async () => (await import("./spool.ts")).benchSpool,
+  webrtc: async () => (await import("./webrtc.ts")).benchWebRtc,
 };
 
 async function main(args: readonly string[]): Promise<number> {

@@ -25,6 +25,7 @@ import {
   withDefault,
 } from "@optique/core";
 import { clips, type ClipsArguments, verify, type VerifyArguments } from "./clips_arguments.ts";
+import { type PluginArguments, pluginUse } from "./plugin_arguments.ts";
 import {
   common,
   type CommonArguments,
@@ -34,7 +35,25 @@ import {
   file,
   fpsValue,
 } from "./grammar.ts";
+import {
+  pluginNew,
+  type PluginNewArguments,
+  pluginTest,
+  type PluginTestArguments,
+} from "./plugin_author_arguments.ts";
 
+import {
+  bench,
+  type BenchArguments,
+  licenses,
+  type LicensesArguments,
+  update,
+  type UpdateArguments,
+} from "./program_arguments.ts";
+
+import { simulate, type SimulateArguments } from "./simulate_arguments.ts";
+
+export type { LicensesArguments, SimulateArguments, UpdateArguments };
 export type { ClipsArguments, CommonArguments, VerifyArguments };
 
 /** `camsink capture`. */
@@ -62,6 +81,7 @@ export interface CheckArguments extends CommonArguments {
 /** `camsink cameras`. */
 export interface CamerasArguments extends CommonArguments {
   readonly command: "cameras";
+  readonly discover: boolean;
   readonly config?: string;
   readonly json: boolean;
 }
@@ -79,11 +99,15 @@ export interface StatusArguments extends CommonArguments {
 export interface InitArguments extends CommonArguments {
   readonly command: "init";
   readonly out?: string;
-  readonly source?: "nest" | "snapshot";
+  readonly source?: "nest" | "google-sdm" | "onvif" | "rtsp" | "mjpeg" | "snapshot";
   readonly name?: string;
   readonly accessToken?: string;
   readonly issueToken?: string;
   readonly cookie?: string;
+  readonly projectId?: string;
+  readonly clientId?: string;
+  readonly clientSecret?: string;
+  readonly refreshToken?: string;
   /** `name=url` of the account's hosts: for a server that stands in for Nest's. */
   readonly endpoints: readonly string[];
   readonly url?: string;
@@ -102,6 +126,16 @@ export interface InitArguments extends CommonArguments {
   readonly skipTests: boolean;
 }
 
+/** `camsink google-token`. */
+export interface GoogleTokenArguments extends CommonArguments {
+  readonly command: "google-token";
+  readonly email: string;
+  readonly androidId?: string;
+  readonly out: string;
+  readonly endpoint?: string;
+  readonly force: boolean;
+}
+
 /** `camsink config …`. */
 export type ConfigArguments =
   & CommonArguments
@@ -117,29 +151,11 @@ export type ConfigArguments =
     }
   );
 
-/** `camsink simulate …`. */
-export type SimulateArguments =
-  & CommonArguments
-  & (
-    | {
-      readonly command: "simulate nest";
-      readonly cameras: number;
-      readonly port: number;
-      readonly width?: number;
-      readonly fps?: number;
-    }
-    | {
-      readonly command: "simulate camera";
-      readonly name: string;
-      readonly port: number;
-      readonly width?: number;
-      readonly fps?: number;
-      readonly auth: "none" | "basic" | "digest";
-    }
-  );
-
 /** What a command line asks for. */
 export type Invocation =
+  | BenchArguments
+  | UpdateArguments
+  | LicensesArguments
   | CaptureArguments
   | StatusArguments
   | CheckArguments
@@ -147,7 +163,11 @@ export type Invocation =
   | ClipsArguments
   | VerifyArguments
   | InitArguments
+  | PluginArguments
   | ConfigArguments
+  | GoogleTokenArguments
+  | PluginNewArguments
+  | PluginTestArguments
   | SimulateArguments;
 
 const capture = command(
@@ -238,9 +258,14 @@ const init = command(
     }),
     object("Cameras", {
       source: optional(
-        option("--source", choice(["nest", "snapshot"], { metavar: "TYPE" }), {
-          description: message`nest: a Nest account. snapshot: a camera with a picture URL.`,
-        }),
+        option(
+          "--source",
+          choice(["nest", "google-sdm", "onvif", "rtsp", "mjpeg", "snapshot"], { metavar: "TYPE" }),
+          {
+            description:
+              message`nest: a Nest account. google-sdm: Nest cameras in Google Home, by Device Access. onvif, rtsp, mjpeg, snapshot: a camera of any make, by ONVIF, by its stream's address, or by a picture's.`,
+          },
+        ),
       ),
       name: optional(
         option("--name", string({ metavar: "NAME" }), {
@@ -272,22 +297,45 @@ const init = command(
           description: message`nest by Google: env:NAME or file:PATH.`,
         }),
       ),
+      projectId: optional(
+        option("--project-id", string({ metavar: "ID" }), {
+          description: message`google-sdm: of the Device Access console.`,
+        }),
+      ),
+      clientId: optional(
+        option("--client-id", string({ metavar: "ID" }), {
+          description: message`google-sdm: of the OAuth client.`,
+        }),
+      ),
+      clientSecret: optional(
+        option("--client-secret", string({ metavar: "SECRET" }), {
+          description: message`google-sdm: env:NAME or file:PATH.`,
+        }),
+      ),
+      refreshToken: optional(
+        option("--refresh-token", string({ metavar: "SECRET" }), {
+          description: message`google-sdm: env:NAME or file:PATH; asked of Google without it.`,
+        }),
+      ),
       endpoints: multiple(
         option("--endpoint", string({ metavar: "NAME=URL" }), {
-          description: message`nest: another host for accounts, jwt, home or camera.`,
+          description:
+            message`Another host: nest: accounts, jwt, home, camera; google-sdm: consent, oauth, sdm, pubsub.`,
         }),
       ),
       url: optional(
         option("--url", string({ metavar: "URL" }), {
-          description: message`snapshot: where the picture is.`,
+          description: message`Of the stream or the picture; onvif: of the camera.`,
         }),
       ),
       username: optional(
-        option("--username", string({ metavar: "NAME" }), { description: message`snapshot.` }),
+        option("--username", string({ metavar: "NAME" }), {
+          description: message`At the camera itself.`,
+        }),
       ),
       password: optional(
         option("--password", string({ metavar: "SECRET" }), {
-          description: message`snapshot: env:NAME or file:PATH.`,
+          description: message`At the camera itself: env:NAME or file:PATH.`,
         }),
       ),
     }),
@@ -338,6 +386,10 @@ const init = command(
         "camsink init --yes --source snapshot --url http://cam.local/snap.jpg --sink local",
         "a camera that gives pictures by URL",
       ],
+      [
+        "camsink init --yes --source rtsp --url rtsp://192.168.1.30/stream1 --sink local",
+        "a camera's live stream",
+      ],
     ),
   },
 );
@@ -366,6 +418,9 @@ const cameras = command(
     object({
       command: constant("cameras"),
       config: configOption,
+      discover: option("--discover", {
+        description: message`Look for ONVIF cameras on the local network instead.`,
+      }),
       json: option("--json", { description: message`One JSON array on stdout.` }),
     }),
     common,
@@ -430,83 +485,56 @@ const config = command("config", or(configSchema, configValidate, configImport),
   brief: message`Work with the configuration file.`,
 });
 
-const port = withDefault(
-  option("--port", integer({ min: 0, max: 65535, metavar: "PORT" }), {
-    description: message`Where to listen on this machine; 0: any free one.`,
-  }),
-  0,
-);
-const width = optional(
-  option("--width", integer({ min: 320, max: 3840, metavar: "PIXELS" }), {
-    description: message`The widest picture.`,
-  }),
-);
-
-const fps = optional(
-  option("--fps", fpsValue(), { description: message`How often the picture changes, a second.` }),
-);
-
-const simulateNest = command(
-  "nest",
+const googleToken = command(
+  "google-token",
   merge(
     object({
-      command: constant("simulate nest"),
-      cameras: withDefault(
-        option("--cameras", integer({ min: 1, max: 64, metavar: "NUMBER" }), {
-          description: message`How many; default 3.`,
+      command: constant("google-token"),
+      email: option("--email", string({ metavar: "ADDRESS", pattern: /^\S+@\S+$/ }), {
+        description: message`The Google account's address.`,
+      }),
+      androidId: optional(
+        option("--android-id", string({ metavar: "HEX", pattern: /^[0-9a-f]{16}$/ }), {
+          description: message`A device id of an earlier token; without it, a new one.`,
         }),
-        3,
       ),
-      port,
-      width,
-      fps,
+      out: withDefault(
+        option("--out", file("FILE"), {
+          description: message`Where the token is kept; default ./camsink.secrets/google-home.`,
+        }),
+        "./camsink.secrets/google-home",
+      ),
+      endpoint: optional(
+        option("--endpoint", string({ metavar: "URL" }), {
+          description: message`A server that stands in for Google's.`,
+        }),
+      ),
+      force: option("--force", { description: message`Replace the file if it exists.` }),
     }),
     common,
   ),
   {
-    brief: message`Serve a Nest cloud with made-up cameras, and print a configuration for it.`,
+    brief: message`Make the token for a Google Home account, out of a cookie of its set-up page.`,
     footer: examples(
-      ["camsink simulate nest > camsink.jsonc", "and in another window: camsink capture"],
+      [
+        "camsink google-token --email me@example.org",
+        "asks for the cookie, and tells how to get it",
+      ],
     ),
   },
 );
 
-const simulateCamera = command(
-  "camera",
-  merge(
-    object({
-      command: constant("simulate camera"),
-      name: withDefault(
-        option("--name", string({ metavar: "NAME" }), {
-          description: message`Shown in the picture.`,
-        }),
-        "Yard",
-      ),
-      auth: withDefault(
-        option("--auth", choice(["none", "basic", "digest"], { metavar: "KIND" }), {
-          description: message`none, basic or digest.`,
-        }),
-        "none" as const,
-      ),
-      port,
-      width,
-      fps,
-    }),
-    common,
-  ),
-  { brief: message`Serve one camera with a picture URL, and print a configuration for it.` },
-);
-
-const simulate = command("simulate", or(simulateNest, simulateCamera), {
-  brief: message`Serve made-up cameras on this machine, to try things out.`,
+const plugin = command("plugin", or(pluginUse, pluginNew, pluginTest), {
+  brief: message`Add sinks that others wrote, or write your own.`,
 });
 
 /** The whole grammar. */
 export const commandLineParser = or(
   group("Record", or(capture, status)),
   group("Clips", or(clips, verify)),
-  group("Set up", or(init, check, cameras, config)),
-  group("Try out", simulate),
+  group("Set up", or(init, check, cameras, plugin, config, googleToken)),
+  group("Try out", or(bench, simulate)),
+  group("This program", or(update, licenses)),
 );
 
 /** The first screen's examples. */

@@ -5,7 +5,8 @@
  * @module
  */
 import { EXIT, type ExitCode, exitCodeOf } from "../core/exit_codes.ts";
-import type { DiscoveredCamera } from "../core/types.ts";
+import { discoverOnvif } from "../core/sources/onvif/discovery.ts";
+import type { AnyCamera } from "../core/types.ts";
 import type { CamerasArguments } from "./arguments.ts";
 import type { CommandContext } from "./context.ts";
 import { failureText, probeCamera } from "./probes.ts";
@@ -15,12 +16,13 @@ import { layOutTable, plainText } from "./text_layout.ts";
 
 /** The size that its account does not tell is that of a picture, where the camera gives one. */
 async function pictureSize(
-  camera: DiscoveredCamera,
+  camera: AnyCamera,
   { clock, stop }: CommandContext,
 ): Promise<{ widthPx?: number; heightPx?: number }> {
-  if (camera.widthPx !== undefined || camera.state !== "online") return {};
-  const { source } = camera;
-  const { picture } = await probeCamera(camera.name, { source, signal: stop, clock });
+  const { widthPx, heightPx } = camera;
+  if (widthPx !== undefined) return { widthPx, ...(heightPx === undefined ? {} : { heightPx }) };
+  if (camera.state !== "online") return {};
+  const { picture } = await probeCamera(camera.name, { camera, signal: stop, clock });
   return picture === undefined ? {} : { widthPx: picture.widthPx, heightPx: picture.heightPx };
 }
 
@@ -37,8 +39,30 @@ interface ListedCamera {
   readonly recorded: boolean;
 }
 
+/** Runs `camsink cameras --discover`: who answers ONVIF's call on the local network. */
+async function discover(
+  { json }: CamerasArguments,
+  { terminal, clock, stop }: CommandContext,
+): Promise<ExitCode> {
+  const found = await discoverOnvif({ clock, signal: stop });
+  if (json) terminal.out(JSON.stringify(found));
+  else if (found.length === 0) {
+    terminal.err(
+      "no camera answered: ONVIF may be switched off in its settings, or the network keeps such " +
+        "questions to itself; a camera can be given by its address all the same",
+    );
+  } else {
+    for (const { url, name, model } of found) {
+      terminal.out(`${url}  ${plainText([name, model].filter(Boolean).join(", "))}`);
+    }
+    terminal.err('record one with {"type": "onvif", "url": …, "username": …, "password": …}');
+  }
+  return found.length > 0 ? EXIT.ok : EXIT.unavailable;
+}
+
 /** Runs `camsink cameras`. */
 export async function cameras(args: CamerasArguments, context: CommandContext): Promise<ExitCode> {
+  if (args.discover) return await discover(args, context);
   const { terminal } = context;
   const { config } = await loadUserConfig(args.config);
   const failures: unknown[] = [];
@@ -49,10 +73,13 @@ export async function cameras(args: CamerasArguments, context: CommandContext): 
           await using opened = openAccount(name, { config: account, context });
           const wanted = account.cameras;
           const found = await opened.cameras({ signal: context.stop });
-          return await Promise.all(found.map(async ({ source, ...camera }) => ({
+          return await Promise.all(found.map(async (camera) => ({
             account: name,
-            ...camera,
-            ...(await pictureSize({ source, ...camera }, context)),
+            id: camera.id,
+            name: camera.name,
+            state: camera.state,
+            ...(camera.model === undefined ? {} : { model: camera.model }),
+            ...(await pictureSize(camera, context)),
             recorded: wanted === "all" || wanted.includes(camera.id) ||
               wanted.includes(camera.name),
           })));

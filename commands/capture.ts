@@ -14,7 +14,7 @@ import type { CommandContext } from "./context.ts";
 import { prepareDemo } from "./demo.ts";
 import { startLiveView } from "./live_view.ts";
 import { record } from "./recording.ts";
-import { configTables } from "./rooms.ts";
+import { tablesBeside } from "./rooms.ts";
 import { renderSummary, summarize } from "./summary.ts";
 import { VERSION } from "./version.ts";
 
@@ -41,7 +41,7 @@ export async function capture(
       throw error;
     }
   } else {
-    const loaded = await loadConfig(path, { tables: configTables });
+    const loaded = await loadConfig(path, { tables: await tablesBeside(path) });
     for (const warning of loaded.warnings) log.warn(warning);
     config = loaded.config;
     const all = [...Object.values(config.accounts), ...Object.values(config.cameras)];

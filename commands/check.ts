@@ -121,7 +121,7 @@ async function findAll(
           )
           .map(async (camera) =>
             report(
-              await probeCamera(`${name}/${camera.name}`, { source: camera.source, ...options }),
+              await probeCamera(`${name}/${camera.name}`, { camera, ...options }),
             )
           ),
       );
@@ -129,7 +129,7 @@ async function findAll(
     ...cameras.map(async (camera) => {
       try {
         const source = openCamera({ config: camera, context });
-        report(await probeCamera(camera.name, { source, ...options }));
+        report(await probeCamera(camera.name, { camera: { source }, ...options }));
       } catch (error) {
         report({ what: "camera", name: camera.name, ok: false, detail: failureText(error) });
       }
@@ -137,7 +137,7 @@ async function findAll(
     ...sinks.map(async ([name, sink]) =>
       report(
         await probeSink(name, {
-          open: () => openSink(name, { config: sink }),
+          open: () => openSink(name, { config: sink, context }),
           where: await whereOf(sink),
           ...options,
         }),

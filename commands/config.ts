@@ -11,7 +11,7 @@ import { configJsonSchemaText } from "../core/config/json_schema.ts";
 import { EXIT, type ExitCode, withExitCode } from "../core/exit_codes.ts";
 import type { ConfigArguments } from "./arguments.ts";
 import type { CommandContext } from "./context.ts";
-import { configTables, loadUserConfig } from "./rooms.ts";
+import { configTables, loadUserConfig, tablesBeside } from "./rooms.ts";
 import { styles } from "./terminal.ts";
 import { writeConfigFile } from "./write_config.ts";
 
@@ -19,13 +19,19 @@ import { writeConfigFile } from "./write_config.ts";
 export async function config(args: ConfigArguments, context: CommandContext): Promise<ExitCode> {
   switch (args.command) {
     case "config schema":
-      context.terminal.out(configJsonSchemaText(configTables).trimEnd());
+      context.terminal.out(configJsonSchemaText(await knownTables()).trimEnd());
       return EXIT.ok;
     case "config validate":
       return await validate(args, context);
     case "config import":
       return await importFrom(args, context);
   }
+}
+
+/** With the plugins of the configuration that would be read now, if there is one. */
+async function knownTables() {
+  const path = await findConfig();
+  return path === undefined ? configTables : await tablesBeside(path);
 }
 
 async function validate(
@@ -38,7 +44,7 @@ async function validate(
       ? await loadUserConfig(args.config)
       // Whether the secrets are at hand is for `camsink check` to say: a file may be checked
       // on another machine than the one that records.
-      : await loadConfig(path, { tables: configTables, requireSecrets: false });
+      : await loadConfig(path, { tables: await tablesBeside(path), requireSecrets: false });
     if (args.json) {
       terminal.out(JSON.stringify({ ok: true, path: found, problems: [], warnings }));
     } else {

@@ -5,6 +5,8 @@
  *
  * @module
  */
+import { mkdir, writeFile } from "node:fs/promises";
+import { resolve } from "node:path";
 import { type Config, parseConfig } from "../core/config/load.ts";
 import { formatBytes } from "../core/config/values.ts";
 import { getLog } from "../core/log.ts";
@@ -19,11 +21,11 @@ export interface Demo extends AsyncDisposable {
   readonly config: Config;
 }
 
-/** Three pictures, three rates. */
+/** Three cameras: one with a live stream and sound, two that are asked for pictures. */
 const ACCOUNTS = [
-  { name: "Front door", widthPx: 1280, heightPx: 720, fps: 5, region: "us1" },
-  { name: "Garden", widthPx: 1280, heightPx: 720, fps: 2, region: "eu1" },
-  { name: "Nursery", widthPx: 640, heightPx: 360, fps: 10, region: "us1" },
+  { name: "Front door", widthPx: 1280, heightPx: 720, fps: 5, region: "us1", live: { fps: 15 } },
+  { name: "Garden", widthPx: 1280, heightPx: 720, fps: 2, region: "eu1", live: undefined },
+  { name: "Nursery", widthPx: 640, heightPx: 360, fps: 10, region: "us1", live: undefined },
 ] as const;
 
 /** Starts the cloud and the emulator. */
@@ -34,20 +36,22 @@ export async function prepareDemo(
   const log = getLog("demo");
   await using started = new AsyncDisposableStack();
   log.info(
-    "This is the demo: three simulated Nest cameras, recorded and delivered for real. " +
+    "This is the demo: three simulated Nest cameras, one of them live and with sound, recorded and " +
+      "delivered for real. " +
       "To record your own cameras: camsink init",
     { event: "demo" },
   );
   const cloud = started.use(
     await startNestSimulator({
-      cameras: ACCOUNTS.map(({ name, widthPx, heightPx, region }) => ({
-        name,
-        widthPx,
-        heightPx,
-        region,
+      cameras: ACCOUNTS.map(({ name, widthPx, heightPx, region, live }) => ({
+        ...{ name, widthPx, heightPx, region },
+        ...(live ? { live: { ...live, cacheFolder: "./demo/scenes" } } : {}),
       })),
     }),
   );
+  // Live streams are always TLS: the configuration names the authority of the simulated ones.
+  const ca = await mkdir("./demo", { recursive: true }).then(() => resolve("demo/ca.pem"));
+  await writeFile(ca, cloud.caPem ?? "");
   const blobs = noAzure ? undefined : await startBlobs(context);
   if (blobs) started.use(blobs);
   const text = JSON.stringify({
@@ -59,6 +63,7 @@ export async function prepareDemo(
         accessToken: cloud.credentials.accessToken,
         endpoints: cloud.endpoints,
         cameras: [name],
+        ca,
         width: widthPx,
         fps,
       },

@@ -10,10 +10,14 @@ import { chmod, mkdir } from "node:fs/promises";
 import { dirname, join, relative, resolve } from "node:path";
 import { type Config, ConfigError, parseConfig } from "../core/config/load.ts";
 import { configJsonSchemaText } from "../core/config/json_schema.ts";
+import { makeSecret } from "../core/config/values.ts";
+import { discoverOnvif } from "../core/sources/onvif/discovery.ts";
+import { sdmEndpoints } from "../core/sources/google/options.ts";
 import { EXIT, type ExitCode, withExitCode } from "../core/exit_codes.ts";
 import type { InitArguments } from "./arguments.ts";
 import type { CommandContext } from "./context.ts";
 import { type AskOptions, askSinks, askSource } from "./init_answers.ts";
+import { googleConsent } from "./google_consent.ts";
 import { renderConfig } from "./init_config.ts";
 import { type Finding, probeAccount, probeCamera, probeSink } from "./probes.ts";
 import { flagsOnly, type Prompter, terminalPrompter } from "./prompter.ts";
@@ -28,7 +32,11 @@ const SECRETS = "camsink.secrets";
 /** Runs `camsink init`. */
 export async function init(
   args: InitArguments,
-  context: CommandContext & { readonly prompter?: Prompter },
+  context: CommandContext & {
+    readonly prompter?: Prompter;
+    /** Looks for cameras on the local network. */
+    readonly discover?: AskOptions["discover"];
+  },
 ): Promise<ExitCode> {
   const { terminal } = context;
   const path = resolve(args.out ?? "camsink.jsonc");
@@ -44,6 +52,26 @@ export async function init(
     args,
     prompter,
     keepSecret: (name, value) => keepSecret(dirname(path), name, value),
+    discover: context.discover ??
+      (() =>
+        discoverOnvif({ clock: context.clock, signal: context.stop }).catch((error: unknown) => {
+          if (context.stop.aborted) throw error;
+          return []; // no network that could be asked
+        })),
+    reveal: async (reference) => {
+      const [, file] = /^file:(.+)$/.exec(reference) ?? [];
+      const secret = file === undefined ? reference : `file:${resolve(dirname(path), file)}`;
+      return await makeSecret(secret).reveal();
+    },
+    consent: ({ endpoints, ...client }) =>
+      googleConsent({
+        ...client,
+        endpoints: sdmEndpoints({ endpoints }),
+        prompter,
+        clock: context.clock,
+        random: context.random,
+        signal: context.stop,
+      }),
   };
   const tried: TryOptions = { path, prompter, context, skip: args.skipTests };
 
@@ -174,12 +202,12 @@ async function probeSources(
     // One picture proves the way; a camera that is switched off now is no mistake in the answers.
     const camera = cameras.find(({ state }) => state === "online") ?? cameras[0];
     if (camera !== undefined) {
-      findings.push(await probeCamera(camera.name, { source: camera.source, ...options }));
+      findings.push(await probeCamera(camera.name, { camera, ...options }));
     }
   }
   for (const camera of Object.values(config.cameras)) {
     const source = openCamera({ config: camera, context });
-    findings.push(await probeCamera(camera.name, { source, ...options }));
+    findings.push(await probeCamera(camera.name, { camera: { source }, ...options }));
   }
   return findings;
 }

@@ -4,7 +4,10 @@
  *
  * @module
  */
+import type { FoundCamera } from "../core/sources/onvif/discovery.ts";
+import { parseRtspUrl, withoutLogin } from "../core/sources/rtsp/url.ts";
 import type { InitArguments } from "./arguments.ts";
+import { CONSOLE_STEPS } from "./google_consent.ts";
 import { type Prompter, type TextQuestion, usageError } from "./prompter.ts";
 
 /** The cameras of a new configuration. */
@@ -19,13 +22,25 @@ export type SourceAnswers =
     readonly fps: number;
   }
   | {
-    readonly type: "snapshot";
+    readonly type: "google-sdm";
+    readonly name: string;
+    readonly projectId: string;
+    readonly clientId: string;
+    /** References: `clientSecret`, `refreshToken`. */
+    readonly credentials: Readonly<Record<string, string>>;
+    readonly endpoints: Readonly<Record<string, string>>;
+  }
+  | {
+    readonly type: CameraType;
     readonly name: string;
     readonly url: string;
     readonly username?: string;
     readonly password?: string;
-    readonly fps: number;
+    readonly fps?: number;
   };
+
+/** Kinds of single cameras. */
+export type CameraType = "onvif" | "rtsp" | "mjpeg" | "snapshot";
 
 /** A sink of a new configuration. */
 export type SinkAnswers =
@@ -45,6 +60,17 @@ export interface AskOptions {
   readonly prompter: Prompter;
   /** Keeps a pasted secret in a file that only the user can read; gives its reference. */
   readonly keepSecret: (name: string, value: string) => Promise<string>;
+  /** Looks for cameras on the local network. */
+  readonly discover: () => Promise<readonly FoundCamera[]>;
+  /** The value of a reference. */
+  readonly reveal: (reference: string) => Promise<string>;
+  /** Leads through Google's consent; gives the refresh token itself. */
+  readonly consent: (client: {
+    readonly projectId: string;
+    readonly clientId: string;
+    readonly clientSecret: string;
+    readonly endpoints: Readonly<Record<string, string>>;
+  }) => Promise<string>;
 }
 
 const NEST_TOKEN_HELP = `Log in at https://home.nest.com, then open https://home.nest.com/session
@@ -63,15 +89,85 @@ Close the window without logging out: logging out ends both.`;
 /** Asks which cameras. */
 export async function askSource(options: AskOptions): Promise<SourceAnswers> {
   const { args, prompter } = options;
-  const type = args.source ?? await prompter.choose({
+  const type = args.source ?? await prompter.choose<"nest" | "google-sdm" | CameraType>({
     flag: "--source",
     message: "What are your cameras?",
     choices: [
       { value: "nest", label: "A Nest account", hint: "all its cameras" },
-      { value: "snapshot", label: "A camera with a picture URL", hint: "any make" },
+      {
+        value: "google-sdm",
+        label: "Nest cameras in Google Home",
+        hint: "Device Access, 5 US$ once",
+      },
+      { value: "onvif", label: "A camera of any make that speaks ONVIF", hint: "found by itself" },
+      { value: "rtsp", label: "A camera with an RTSP address" },
+      { value: "mjpeg", label: "A camera with an MJPEG stream" },
+      { value: "snapshot", label: "A camera with a picture URL" },
     ],
   });
-  return type === "nest" ? await askNest(options) : await askSnapshot(options);
+  if (type === "google-sdm") return await askGoogleSdm(options);
+  return type === "nest" ? await askNest(options) : await askCamera(type, options);
+}
+
+async function askGoogleSdm(options: AskOptions): Promise<SourceAnswers> {
+  const { args, prompter } = options;
+  const name = await answer(args.name, options, {
+    flag: "--name",
+    message: "What shall the account be called?",
+    usual: "home",
+  });
+  if (args.projectId === undefined) prompter.note("What to do in Google's consoles", CONSOLE_STEPS);
+  const projectId = await answer(args.projectId, options, {
+    flag: "--project-id",
+    message: "The project id of the Device Access console",
+    validate: (text) =>
+      /^[\w-]{8,64}$/.test(text)
+        ? undefined
+        : "expected an id such as 12345678-90ab-cdef-1234-567890abcdef",
+  });
+  const clientId = await answer(args.clientId, options, {
+    flag: "--client-id",
+    message: "The OAuth client id",
+    validate: (text) =>
+      /^[\w-]+\.apps\.googleusercontent\.com$/.test(text)
+        ? undefined
+        : "expected an id that ends with .apps.googleusercontent.com",
+  });
+  const clientSecret = await askSecret(args.clientSecret, options, {
+    flag: "--client-secret",
+    message: "The OAuth client secret",
+    variable: "GOOGLE_CLIENT_SECRET",
+  });
+  const endpoints = Object.fromEntries(args.endpoints.map(parseEndpoint));
+  if (args.refreshToken === undefined && !prompter.interactive) {
+    throw usageError(
+      "give --refresh-token env:GOOGLE_REFRESH_TOKEN or file:PATH: the consent needs somebody who " +
+        "answers; camsink init on a terminal leads through it",
+    );
+  }
+  const refreshToken = args.refreshToken === undefined
+    ? await options.keepSecret(
+      "google-refresh-token",
+      await options.consent({
+        projectId,
+        clientId,
+        clientSecret: await options.reveal(clientSecret),
+        endpoints,
+      }),
+    )
+    : await askSecret(args.refreshToken, options, {
+      flag: "--refresh-token",
+      message: "The refresh token",
+      variable: "GOOGLE_REFRESH_TOKEN",
+    });
+  return {
+    type: "google-sdm",
+    name,
+    projectId,
+    clientId,
+    credentials: { clientSecret, refreshToken },
+    endpoints,
+  };
 }
 
 async function askNest(options: AskOptions): Promise<SourceAnswers> {
@@ -131,54 +227,138 @@ async function askNest(options: AskOptions): Promise<SourceAnswers> {
 
 /** `home=https://…` → `["home", "https://…"]`. */
 function parseEndpoint(text: string): readonly [string, string] {
-  const [, name, url] = /^(accounts|jwt|home|camera)=(https?:\/\/.+)$/.exec(text) ?? [];
+  const [, name, url] =
+    /^(accounts|jwt|home|camera|consent|oauth|sdm|pubsub)=(https?:\/\/.+)$/.exec(text) ?? [];
   if (name === undefined || url === undefined) {
     throw usageError(
-      `--endpoint: got "${text}", expected accounts, jwt, home or camera, "=" and a URL`,
+      `--endpoint: got "${text}", expected accounts, jwt, home or camera (nest), or consent, oauth, ` +
+        'sdm or pubsub (google-sdm), "=" and a URL',
     );
   }
   return [name, url];
 }
 
-async function askSnapshot(options: AskOptions): Promise<SourceAnswers> {
+/** What each kind is asked for its address. */
+const ADDRESSES: Readonly<Record<CameraType, { readonly message: string; readonly form: RegExp }>> =
+  {
+    onvif: { message: "The camera's address, such as http://192.168.1.20", form: /^https?:\/\// },
+    rtsp: {
+      message: "The stream's address, such as rtsp://192.168.1.30/stream1",
+      form: /^rtsps?:\/\//i,
+    },
+    mjpeg: { message: "Which URL gives the MJPEG stream?", form: /^https?:\/\// },
+    snapshot: { message: "Which URL gives a JPEG picture?", form: /^https?:\/\// },
+  };
+
+async function askCamera(type: CameraType, options: AskOptions): Promise<SourceAnswers> {
   const { args, prompter } = options;
-  const url = await answer(args.url, options, {
-    flag: "--url",
-    message: "Which URL gives a JPEG picture?",
-    validate: (text) =>
-      !/^https?:\/\//.test(text) || !URL.canParse(text)
-        ? "expected a URL that starts with http:// or https://"
-        : new URL(text).username !== "" || new URL(text).password !== ""
-        ? "leave user name and password out of the URL: --username and --password take them"
-        : undefined,
-  });
+  const found = type === "onvif" && args.url === undefined && prompter.interactive
+    ? await chooseFound(options)
+    : undefined;
+  const typed = found?.url ?? await askAddress(type, options);
+  const { url, login } = splitLogin(typed);
   const name = await answer(args.name, options, {
     flag: "--name",
     message: "What shall the camera be called?",
-    usual: "camera",
+    usual: found?.name || "camera",
   });
-  const username = args.username ?? (prompter.interactive
-    ? (await prompter.text({
-      flag: "--username",
-      message: "User name at the camera (- for none)",
-      usual: "-",
-    })).replace(/^-$/, "")
-    : "");
-  const password = username === "" ? undefined : await askSecret(args.password, options, {
-    flag: "--password",
-    message: "Password at the camera",
-    variable: "CAMERA_PASSWORD",
-  });
+  const username = args.username ?? login?.username ??
+    (prompter.interactive
+      ? (await prompter.text({
+        flag: "--username",
+        message: "User name at the camera (- for none)",
+        usual: "-",
+      })).replace(/^-$/, "")
+      : "");
   if (username === "" && args.password !== undefined) {
     throw usageError("--password needs --username beside it");
   }
+  const password = username === ""
+    ? undefined
+    : args.password === undefined && login?.username === username && login.password !== ""
+    ? await options.keepSecret("camera-password", login.password)
+    : await askSecret(args.password, options, {
+      flag: "--password",
+      message: "Password at the camera",
+      variable: "CAMERA_PASSWORD",
+    });
+  const fps = args.fps ?? (type === "snapshot" ? await askFps(options) : undefined);
   return {
-    type: "snapshot",
-    name,
-    url,
+    ...{ type, name, url },
     ...(password === undefined ? {} : { username, password }),
-    fps: args.fps ?? await askFps(options),
+    ...(fps === undefined || type === "rtsp" || type === "onvif" ? {} : { fps }),
   };
+}
+
+async function askAddress(type: CameraType, options: AskOptions): Promise<string> {
+  const { message, form } = ADDRESSES[type];
+  const schemes = type === "rtsp" ? "rtsp:// or rtsps://" : "http:// or https://";
+  const isWhole = (text: string) =>
+    form.test(text) && (type === "rtsp" ? parseRtspUrl(text) !== undefined : URL.canParse(text));
+  const { url } = options.args;
+  // Typed at a terminal the login is taken out; a command line is seen by others.
+  if (url !== undefined && isWhole(url) && splitLogin(url).login !== undefined) {
+    throw usageError(
+      "--url: leave user name and password out of the URL: --username and --password take them",
+    );
+  }
+  return await answer(url, options, {
+    flag: "--url",
+    message,
+    validate: (text) =>
+      isWhole(text) ? undefined : `expected an address that starts with ${schemes}`,
+  });
+}
+
+/** Lets the user choose among the cameras that answer; `undefined` where it is none of them. */
+async function chooseFound(
+  { prompter, discover }: AskOptions,
+): Promise<FoundCamera | undefined> {
+  const cameras = await prompter.busy("Looking for cameras on this network", discover);
+  if (cameras.length === 0) {
+    prompter.note(
+      "No camera answered",
+      "ONVIF may be switched off in the camera's settings, or the network keeps such\n" +
+        "questions to itself. The camera's address works all the same.",
+    );
+    return undefined;
+  }
+  const chosen = await prompter.choose({
+    flag: "--url",
+    message: "Which camera?",
+    choices: [
+      ...cameras.map(({ url, name, model }) => ({
+        value: url,
+        label: [name, model].filter(Boolean).join(", ") || url,
+        hint: url,
+      })),
+      { value: "", label: "Another one, by its address" },
+    ],
+  });
+  return cameras.find(({ url }) => url === chosen);
+}
+
+/** The address without the login that is in it, and the login. */
+function splitLogin(text: string): {
+  readonly url: string;
+  readonly login?: { readonly username: string; readonly password: string };
+} {
+  if (/^rtsps?:/i.test(text)) {
+    const login = parseRtspUrl(text)?.credentials;
+    return login === undefined ? { url: text } : { url: withoutLogin(text), login };
+  }
+  const url = new URL(text);
+  if (url.username === "" && url.password === "") return { url: text };
+  const plain = (part: string) => {
+    try {
+      return decodeURIComponent(part);
+    } catch {
+      return part; // a % that is no escape is a letter of the password
+    }
+  };
+  const login = { username: plain(url.username), password: plain(url.password) };
+  url.username = url.password = "";
+  return { url: url.href, login };
 }
 
 async function askFps({ prompter }: AskOptions): Promise<number> {
@@ -301,7 +481,7 @@ async function askSecret(
 ): Promise<string> {
   if (given !== undefined) {
     // A flag is in the shell's history and in every process list.
-    if (!/^(env|file):./.test(given)) {
+    if (!/^(env|file|keyvault):./.test(given)) {
       throw usageError(
         `${flag}: a secret is given by reference, env:${variable} or file:PATH, ` +
           "because others can see a command line",

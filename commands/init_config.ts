@@ -33,17 +33,17 @@ ${sections.join(",\n")}
 }
 
 function sourceSection({ name, ...source }: SourceAnswers): string {
-  if (source.type === "snapshot") {
+  if (source.type !== "nest" && source.type !== "google-sdm") {
     return `  // Single cameras by name; add as many as you like.
   "cameras": {\n    ${entry(name, { ...source })}\n  }`;
   }
-  const { type, credentials, endpoints, width, fps } = source;
+  const { type, credentials, endpoints } = source;
   const options = {
     type,
+    ...(type === "google-sdm" ? { projectId: source.projectId, clientId: source.clientId } : {}),
     ...credentials,
     cameras: "all",
-    width,
-    fps,
+    ...(type === "nest" ? { width: source.width, fps: source.fps } : {}),
     ...(Object.keys(endpoints).length > 0 ? { endpoints } : {}),
   };
   return `  // An account brings all its cameras; "cameras": ["Front Door"] chooses (camsink cameras).

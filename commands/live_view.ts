@@ -5,9 +5,11 @@
  *
  * @module
  */
+import { redact } from "../core/redact.ts";
 import { formatBytes, formatDuration } from "../core/config/values.ts";
 import type { Board, CameraStatus, SinkStatus } from "../core/status/board.ts";
 import type { Clock } from "../core/types.ts";
+import { todayText } from "./status.ts";
 import { styles, type Terminal } from "./terminal.ts";
 import { fitText, layOutTable, plainText, type Row } from "./text_layout.ts";
 
@@ -122,7 +124,7 @@ function cameraRow(camera: CameraStatus, { nowMs, color }: LiveViewOptions): Row
       : ` for ${roughly(nowMs - camera.gapSinceMs)}`;
     const text = [
       `${camera.state}${since}`,
-      ...(camera.reason ? [plainText(camera.reason)] : []),
+      ...(camera.reason ? [plainText(redact(camera.reason))] : []),
       ...(camera.framesCaptured > 0 ? [count(camera.framesCaptured, "frame")] : []),
     ].join(" · ");
     const paint = camera.state === "waiting" ? style.red : style.dim;
@@ -170,15 +172,18 @@ function sinkRow(sink: SinkStatus, { nowMs, color }: LiveViewOptions): Row {
     ? "none"
     : `${grouped(sink.backlogClips)}, ${formatBytes(sink.backlogBytes)}`;
   if ((sink.state === "retrying" || sink.state === "parked") && sink.reason) {
-    const text = `${sink.state} · ${waiting} waiting · ${plainText(sink.reason)}`;
+    const text = `${sink.state} · ${waiting} waiting · ${plainText(redact(sink.reason))}`;
     return { first: { text: name, style: paint }, across: { text, style: paint } };
   }
+  const today = sink.perDayBytes === undefined ? "" : `, today ${todayText(sink)}`;
   const aside = sink.clipsQuarantined > 0 ? `, ${sink.clipsQuarantined} put aside` : "";
   return [
     { text: name, style: paint },
     { text: sink.state, style: paint },
     { text: waiting },
-    { text: `${grouped(sink.clipsDelivered)}, ${formatBytes(sink.bytesDelivered)}${aside}` },
+    {
+      text: `${grouped(sink.clipsDelivered)}, ${formatBytes(sink.bytesDelivered)}${today}${aside}`,
+    },
     {
       text: sink.lastDeliveryAtMs === undefined
         ? "never"

@@ -42,11 +42,10 @@ export async function probeEncoder(
   );
   try {
     await using encoders = await createEncoders({ ...options, clock, log: getLog("encoder") });
-    const probes = await encoders.probe(scenePictures(), { signal: stop });
-    // wasm encodes each camera on one core; ffmpeg by itself takes all of them.
-    const atOnce = Math.min(availableParallelism(), loads.length);
+    const pictures = scenePictures({ widthPx: WIDTH_PX, heightPx: HEIGHT_PX, count: PICTURES });
+    const probes = await encoders.probe(pictures, { signal: stop });
     const speed = (probe: EngineProbe) =>
-      probe.ok ? probe.picturesPerSecond * (probe.engine === "wasm" ? atOnce : 1) : 0;
+      machineSpeed(probe, Math.min(availableParallelism(), loads.length));
     const best = Math.max(...probes.map(speed));
     const detail = probes.map((probe) =>
       probe.ok
@@ -73,10 +72,25 @@ export async function probeEncoder(
   }
 }
 
-function scenePictures(): Uint8Array[] {
-  const scene = createScene({ name: "check", widthPx: WIDTH_PX, heightPx: HEIGHT_PX, seed: 1 });
+/**
+ * Pictures/s of the whole machine: wasm encodes each camera on one core, `atOnce` of them together;
+ * ffmpeg by itself takes all cores. 0 of an engine that fails.
+ */
+export function machineSpeed(probe: EngineProbe, atOnce: number): number {
+  return probe.ok ? probe.picturesPerSecond * (probe.engine === "wasm" ? atOnce : 1) : 0;
+}
+
+/** The first pictures of a scene that compresses like a real camera's. */
+export function scenePictures(
+  { count, ...size }: {
+    readonly widthPx: number;
+    readonly heightPx: number;
+    readonly count: number;
+  },
+): Uint8Array[] {
+  const scene = createScene({ name: "check", ...size, seed: 1 });
   return Array.from(
-    { length: PICTURES },
+    { length: count },
     (_, counter) => scene.frame({ counter, takenAtMs: counter * 100 }),
   );
 }

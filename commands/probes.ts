@@ -8,13 +8,14 @@
 import { existsSync } from "node:fs";
 import { mkdtemp, rmdir, statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { formatBytes } from "../core/config/values.ts";
+import { formatBytes, formatDuration } from "../core/config/values.ts";
 import { EXIT, type ExitCode, exitCodeOf } from "../core/exit_codes.ts";
 import { redact } from "../core/redact.ts";
 import {
   type Account,
+  type AnyCamera,
+  type Archive,
   type Clock,
-  type DiscoveredCamera,
   type Sink,
   sinkErrorKind,
   type Source,
@@ -106,8 +107,8 @@ function sourceFailure(
 /** Logs in and lists the cameras. */
 export async function probeAccount(
   name: string,
-  { account, ...options }: ProbeOptions & { readonly account: Account },
-): Promise<{ readonly finding: Finding; readonly cameras: readonly DiscoveredCamera[] }> {
+  { account, ...options }: ProbeOptions & { readonly account: Account<AnyCamera> },
+): Promise<{ readonly finding: Finding; readonly cameras: readonly AnyCamera[] }> {
   try {
     const cameras = await within(options, (signal) => account.cameras({ signal }));
     const names = cameras.map((camera) => camera.name).join(", ");
@@ -134,8 +135,44 @@ export async function probeAccount(
   }
 }
 
-/** Fetches one picture (of coded video: its first access unit). */
-export async function probeCamera(
+/** What can be tried of a camera. */
+type Feed = { readonly source: Source } | { readonly archive: Archive };
+
+/** Fetches one picture (of coded video: its first access unit), or looks into the archive. */
+export function probeCamera(
+  name: string,
+  { camera, ...options }: ProbeOptions & { readonly camera: Feed },
+): Promise<Finding> {
+  return "archive" in camera
+    ? probeArchive(name, { archive: camera.archive, ...options })
+    : probeSource(name, { source: camera.source, ...options });
+}
+
+async function probeArchive(
+  name: string,
+  { archive, ...options }: ProbeOptions & { readonly archive: Archive },
+): Promise<Finding> {
+  const { clock } = options;
+  const from = new Date(clock.now() - archive.historyMs);
+  try {
+    const found = await within(options, (signal) => archive.list({ from, signal }));
+    const last = found.at(-1);
+    return {
+      what: "camera",
+      name,
+      ok: true,
+      detail: last === undefined
+        ? `no recordings in the last ${formatDuration(archive.historyMs)}`
+        : `${found.length} ${found.length === 1 ? "recording" : "recordings"} in the last ${
+          formatDuration(archive.historyMs)
+        }, the newest from ${last.start.toISOString()}`,
+    };
+  } catch (error) {
+    return sourceFailure("camera", { name, error });
+  }
+}
+
+async function probeSource(
   name: string,
   { source, ...options }: ProbeOptions & { readonly source: Source },
 ): Promise<Finding> {

@@ -5,21 +5,26 @@
  * @module
  */
 import { type FleetAccount, type FleetCamera, recordFleet } from "../core/capture/fleet.ts";
+import { rm } from "node:fs/promises";
 import type { Config, SinkConfig } from "../core/config/load.ts";
 import {
   createDelivery,
   type Delivery,
   type DeliveryOptions,
+  keepRetention,
   secretsIn,
 } from "../core/delivery/mod.ts";
 import { createEncoders, type Encoders } from "../core/encode/mod.ts";
 import { getLog, redact } from "../core/log.ts";
 import { recoverMp4 } from "../core/media/mp4_recovery.ts";
+import { isPluginSink } from "../core/plugins/mod.ts";
 import { openSpool, type RecoverTornClip, type Spool } from "../core/spool/mod.ts";
 import type { Board, SinkStatus } from "../core/status/board.ts";
+import { createWebhook } from "../core/status/calls.ts";
+import { createEventAlerts, type EventAlerts } from "../core/status/event_alerts.ts";
 import { monitor } from "../core/status/monitor.ts";
-import type { Account, Clock } from "../core/types.ts";
-import { openAccount, openCamera, openSink } from "./rooms.ts";
+import type { Account, AnyCamera, Clock } from "../core/types.ts";
+import { handoverFolder, openAccount, openCamera, openSink } from "./rooms.ts";
 import { whereOf } from "./where.ts";
 
 /** What a recording needs beside its configuration. */
@@ -41,6 +46,12 @@ const REDISCOVER_MS = 60_000;
 /** A camera that is silent for so long is lost, ms; a slow one gets three pictures' time. */
 const STALL_MS = 10_000;
 
+/** A clip that waits for a key picture is longer than it should be by less than this, ms. */
+const CLIP_MARGIN_MS = 60_000;
+
+/** In the end a webhook is given so long for the last events, ms. */
+const LAST_ALERTS_MS = 1500;
+
 /** In the end a sink that fails for so long is not waited for, ms. */
 const TROUBLE_MS = 3000;
 
@@ -51,10 +62,16 @@ export async function record(options: RecordingOptions): Promise<void> {
   const enabled = Object.entries(config.sinks).filter(([, sink]) => sink.enabled);
   await using cleanup = new AsyncDisposableStack();
 
+  const handover = handoverFolder(config.spool.path);
   // Sinks first: wrong credentials are to be told before anything is recorded.
   const sinks = await Promise.all(
     enabled.map(async ([name, sinkConfig]) => {
-      const sink = await openSink(name, { config: sinkConfig });
+      const sink = await openSink(name, {
+        config: sinkConfig,
+        context: options,
+        handover,
+        wait: false,
+      });
       cleanup.defer(() => sink.close?.());
       return { name, sink, sinkConfig, status: await newSinkStatus(name, sinkConfig) };
     }),
@@ -66,9 +83,14 @@ export async function record(options: RecordingOptions): Promise<void> {
       log: getLog("spool"),
       sinks: enabled.map(([name]) => name),
       optionalSinks: enabled.filter(([, sink]) => !sink.required).map(([name]) => name),
+      // A folder of this machine has no use for it, and a plugin may.
+      md5: enabled.some(([, { type }]) => type !== "local-folder"),
       recover: recoverTornClip,
+      historyMs: historyMs(enabled.map(([, sink]) => sink)),
     }),
   );
+  // What a killed process left there keeps the room of clips that are gone.
+  await rm(handover, { recursive: true, force: true });
   const { recovered } = spool.recovery;
   if (recovered > 0) {
     log.info(`mended ${recovered} interrupted ${recovered === 1 ? "clip" : "clips"}`, {
@@ -86,6 +108,9 @@ export async function record(options: RecordingOptions): Promise<void> {
   });
   const stopDelivery = new AbortController();
   const delivering = Promise.all(deliveries.map((delivery) => delivery.run(stopDelivery.signal)));
+  const retaining = sinks.map(({ name, sink, sinkConfig: { retain = {} } }) =>
+    keepRetention({ ...retain, name, sink, spool, clock, log: getLog(name) }, stopDelivery.signal)
+  );
   const watching = watchEncoders(encoders, board, clock, stopDelivery.signal);
   const silentAccounts = new Map<string, string | undefined>();
   const monitoring = monitor({
@@ -102,16 +127,20 @@ export async function record(options: RecordingOptions): Promise<void> {
     log,
     redact,
   }, AbortSignal.any([stop, stopDelivery.signal]));
+  const alerts = openEventAlerts(options, { spool, signal: stopDelivery.signal });
+  const alerting = alerts?.run(stopDelivery.signal);
   try {
     await recordFleet({
       accounts: openAccounts(options, { cleanup, silentAccounts }),
       cameras: openCameras(options),
       encoder: () => encoders.forCamera(),
+      soundEncoder: (sound) => encoders.forSound(sound),
       spool,
       board,
       clipMs: config.clip.lengthMs,
       product: options.product,
       rediscoverMs: REDISCOVER_MS,
+      eventAlerts: alerts,
       clock,
       random,
       log: (camera) => getLog(camera ?? "camsink"),
@@ -119,10 +148,64 @@ export async function record(options: RecordingOptions): Promise<void> {
     await Promise.all(
       deliveries.map((delivery, index) => drain(delivery, sinks[index]?.status, options)),
     );
+    await alerts?.finish();
   } finally {
     stopDelivery.abort();
-    await Promise.allSettled([delivering, watching, monitoring]);
+    await Promise.allSettled([delivering, watching, monitoring, alerting, ...retaining]);
   }
+}
+
+/** Who tells the webhook of events, where that was asked for. */
+function openEventAlerts(
+  { config, clock, random, product }: RecordingOptions,
+  { spool, signal }: { readonly spool: Spool; readonly signal: AbortSignal },
+): (Omit<EventAlerts, "finish"> & { finish(): Promise<void> }) | undefined {
+  const { webhook: address, events: plan } = config.alerts;
+  if (address === undefined || plan === undefined) return undefined;
+  const log = getLog("alerts");
+  const what = "alerts.webhook (events)";
+  const webhook = createWebhook(address, { clock, random, fetch, log, signal, what });
+  const alerts = createEventAlerts({
+    ...{ plan, webhook, product, clock, log },
+    clipMs: config.clip.lengthMs,
+    clips: {
+      hasSinks: Object.values(config.sinks).some(({ enabled }) => enabled),
+      find: (camera, fromMs, toMs) =>
+        spool.list({
+          ...{ camera, fromMs, toMs, state: "any", limit: 50 },
+          startFromMs: fromMs - config.clip.lengthMs - CLIP_MARGIN_MS,
+        }).map((clip) => ({
+          key: clip.key,
+          startMs: clip.start.getTime(),
+          endMs: clip.end.getTime(),
+          tags: clip.tags,
+          urls: Object.fromEntries(
+            spool.deliveries(clip.key).flatMap(({ sink, receipt }) => {
+              const url = urlOf(receipt);
+              return url === undefined ? [] : [[sink, url]];
+            }),
+          ),
+        })),
+    },
+  });
+  return {
+    ...alerts,
+    async finish() {
+      alerts.finish();
+      const done = new AbortController();
+      await Promise.race([
+        webhook.idle,
+        clock.sleep(LAST_ALERTS_MS, { signal: done.signal }).catch(() => {}),
+      ]);
+      done.abort();
+    },
+  };
+}
+
+/** Where a sink says that it holds a clip. */
+function urlOf(receipt: unknown): string | undefined {
+  const url: unknown = Object.getOwnPropertyDescriptor(receipt ?? {}, "url")?.value;
+  return typeof url === "string" ? url : undefined;
 }
 
 /** The delivery to a sink, with the limits that its user set. */
@@ -132,19 +215,19 @@ export function deliveryTo(
     & { readonly sinkConfig: SinkConfig; readonly spool: Spool }
     & Pick<DeliveryOptions, "sink" | "status" | "clock" | "random">,
 ): Delivery {
-  const { spool, clock } = parts;
+  const { spool, clock, sink } = parts;
   return createDelivery({
     ...parts,
     name,
     log: getLog(name),
+    redact,
     secrets: secretsIn(sinkConfig.options),
+    ...(isPluginSink(sink) ? { turn: (options) => sink.turn(options) } : {}),
     concurrency: sinkConfig.concurrency,
     bytesPerSecond: sinkConfig.bytesPerSecond,
-    ...(sinkConfig.perDayBytes === undefined ? {} : {
-      perDayBytes: sinkConfig.perDayBytes,
-      // A restart does not give the day anew.
-      usedTodayBytes: spool.storedBytesSince(name, startOfDay(clock.now())),
-    }),
+    ...(sinkConfig.perDayBytes === undefined ? {} : { perDayBytes: sinkConfig.perDayBytes }),
+    // A restart does not give the day anew.
+    usedTodayBytes: spool.storedBytesSince(name, startOfDay(clock.now())),
   });
 }
 
@@ -187,6 +270,15 @@ export const recoverTornClip: RecoverTornClip = async (file) => {
   return { state: "torn", keepBytes, tail, patch, ...contents };
 };
 
+/** So long it must be known what a sink holds, for retention to find it, ms. */
+function historyMs(sinks: readonly SinkConfig[]): number {
+  const years = (count: number) => count * 366 * 86_400_000;
+  return Math.max(
+    years(1.1),
+    ...sinks.map(({ retain }) => (retain?.ageMs ?? 0) + years(retain?.sizeBytes ? 20 : 1)),
+  );
+}
+
 /** When the UTC day began. */
 function startOfDay(nowMs: number): Date {
   return new Date(new Date(nowMs).setUTCHours(0, 0, 0, 0));
@@ -224,6 +316,8 @@ function openAccounts(
       }),
       cameras: config.cameras,
       stallMs: stallMs(config.options),
+      events: config.events,
+      timelapse: config.timelapse,
     }));
 }
 
@@ -231,10 +325,10 @@ function openAccounts(
 function listened(
   name: string,
   { account, silentAccounts }: {
-    readonly account: Account;
+    readonly account: Account<AnyCamera>;
     readonly silentAccounts: Map<string, string | undefined>;
   },
-): Account {
+): Account<AnyCamera> {
   silentAccounts.set(name, undefined);
   return {
     cameras: async (options) => {
@@ -260,6 +354,8 @@ function openCameras(context: RecordingOptions): FleetCamera[] {
       name: config.name,
       source: openCamera({ config, context }),
       stallMs: stallMs(config.options),
+      events: config.events,
+      timelapse: config.timelapse,
     }));
 }
 

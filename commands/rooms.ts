@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { join } from "node:path";
 import type {
   AccountConfig,
   CameraConfig,
@@ -12,12 +13,14 @@ import type {
   SinkConfig,
 } from "../core/config/load.ts";
 import { findConfig, loadConfig } from "../core/config/load.ts";
+import { systemClock } from "../core/clock.ts";
 import { EXIT, withExitCode } from "../core/exit_codes.ts";
 import { getLog } from "../core/log.ts";
 import { accountTypes, cameraTypes, type SourceContext } from "../core/sources/mod.ts";
-import type { Account, Sink, SinkContext, Source } from "../core/types.ts";
+import type { Account, AnyCamera, Sink, SinkContext, Source } from "../core/types.ts";
 import { builtinSinks } from "../sinks/mod.ts";
 import type { CommandContext } from "./context.ts";
+import { openPlugin, pluginOptions, pluginTypes } from "./plugin_sinks.ts";
 
 /** Every kind of account, camera and sink that a configuration may name. */
 export const configTables: ConfigTables = {
@@ -25,6 +28,11 @@ export const configTables: ConfigTables = {
   cameraTypes,
   sinkTypes: builtinSinks,
 };
+
+/** The same with the plugins that were approved for the configuration at `path`. */
+export async function tablesBeside(path: string): Promise<ConfigTables> {
+  return { ...configTables, sinkTypes: { ...await pluginTypes(path), ...builtinSinks } };
+}
 
 /**
  * Finds and reads the user's configuration; its warnings go to the log.
@@ -42,7 +50,7 @@ export async function loadUserConfig(explicit: string | undefined): Promise<Load
       EXIT.config,
     );
   }
-  const loaded = await loadConfig(path, { tables: configTables });
+  const loaded = await loadConfig(path, { tables: await tablesBeside(path) });
   for (const warning of loaded.warnings) getLog("config").warn(warning);
   return loaded;
 }
@@ -72,8 +80,8 @@ type Surroundings = Pick<CommandContext, "clock" | "random">;
 export function openAccount(
   name: string,
   { config, context }: { readonly config: AccountConfig; readonly context: Surroundings },
-): Account {
-  const type = lookUp<Opens<Account>>(accountTypes, config.type, "account");
+): Account<AnyCamera> {
+  const type = lookUp<Opens<Account<AnyCamera>>>(accountTypes, config.type, "account");
   return type.open(config.options as never, {
     clock: context.clock,
     random: context.random,
@@ -93,11 +101,48 @@ export function openCamera(
   });
 }
 
-/** Opens a sink. */
+/** Where a spool's clips have names for the plugins that they are handed to. */
+export function handoverFolder(spoolPath: string): string {
+  return join(spoolPath, "handover");
+}
+
+/**
+ * Opens a sink. That of a plugin is started in the background where `wait` is false: a recording does
+ * not wait for somebody else's program, and one that does not start is told in the log.
+ */
 export async function openSink(
   name: string,
-  { config }: { readonly config: SinkConfig },
+  { config, context = { clock: systemClock, random: Math.random }, handover, wait = true }: {
+    readonly config: SinkConfig;
+    readonly context?: Surroundings;
+    /** See {@linkcode handoverFolder}. */
+    readonly handover?: string;
+    readonly wait?: boolean;
+  },
 ): Promise<Sink> {
-  const plugin = lookUp<OpensSink>(builtinSinks, config.type, "sink");
-  return await plugin.open({ name, config: config.options as never, log: getLog(name), fetch });
+  const log = getLog(name);
+  const plugin = pluginOptions(config.options);
+  if (plugin !== undefined) {
+    const sink = openPlugin(name, {
+      plugin,
+      log,
+      ...context,
+      ...(handover === undefined ? {} : { handover }),
+    });
+    const ready = sink.ready();
+    if (wait) await ready;
+    else {
+      ready.catch((error: unknown) =>
+        log.error(
+          `cannot be used, its clips wait on the spool: ${
+            error instanceof Error ? error.message : String(error)
+          }`,
+          { event: "plugin-failed", sink: name },
+        )
+      );
+    }
+    return sink;
+  }
+  const builtin = lookUp<OpensSink>(builtinSinks, config.type, "sink");
+  return await builtin.open({ name, config: config.options as never, log, fetch });
 }

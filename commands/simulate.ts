@@ -4,9 +4,15 @@
  *
  * @module
  */
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { Clock, Log } from "../core/types.ts";
 import type { NestCameraOptions } from "../simulators/nest/camera.ts";
 import { startNestSimulator } from "../simulators/nest/simulator.ts";
+import { startSdmSimulator } from "../simulators/sdm/simulator.ts";
+import { startMjpegCamera } from "../simulators/mjpeg_camera.ts";
+import { startRtspCamera } from "../simulators/rtsp_camera.ts";
 import { type SnapshotAuth, startSnapshotCamera } from "../simulators/snapshot_camera.ts";
 
 /** What both kinds have in common. */
@@ -35,6 +41,8 @@ export interface SimulateNestOptions extends SimulateOptions {
 export interface SimulateCameraOptions extends SimulateOptions {
   readonly name: string;
   readonly auth?: SnapshotAuth["type"];
+  /** `snapshot` by default. */
+  readonly protocol?: "snapshot" | "mjpeg" | "rtsp";
 }
 
 const NAMES = [
@@ -69,16 +77,27 @@ export function madeUpCameras(
 /** Serves a Nest cloud until `signal` is aborted. */
 export async function simulateNest(options: SimulateNestOptions): Promise<void> {
   const { widthPx = 1280, fps, signal, log } = options;
+  // Every other camera has a live stream with sound, the first one too.
   await using cloud = await startNestSimulator({
-    cameras: madeUpCameras(options.cameras, { widthPx, fps }),
+    cameras: madeUpCameras(options.cameras, { widthPx, fps }).map((camera, index) =>
+      index % 2 === 0 ? { ...camera, live: {} } : camera
+    ),
     port: options.port,
     clock: options.clock,
     signal,
   });
+  // Live streams are always TLS: whoever records them must know the authority of these.
+  const folder = await mkdtemp(join(tmpdir(), "camsink-simulated-"));
+  await using _folder = {
+    [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }),
+  };
+  const ca = join(folder, "ca.pem");
+  await writeFile(ca, cloud.caPem ?? "");
   const account = {
     type: "nest",
     accessToken: cloud.credentials.accessToken,
     cameras: "all",
+    ca,
     width: widthPx,
     fps: fps ?? 2,
     endpoints: cloud.endpoints,
@@ -98,8 +117,51 @@ export async function simulateNest(options: SimulateNestOptions): Promise<void> 
   await aborted(signal);
 }
 
-/** Serves one snapshot camera until `signal` is aborted. */
+/** Serves a Device Access project until `signal` is aborted. */
+export async function simulateSdm(options: SimulateNestOptions): Promise<void> {
+  const { widthPx = 640, signal, log } = options;
+  await using cloud = await startSdmSimulator({
+    cameras: madeUpCameras(options.cameras, { widthPx }).map(({ name, heightPx }, index) => ({
+      customName: name,
+      widthPx,
+      ...(heightPx === undefined ? {} : { heightPx }),
+      // One of each kind, and again: WebRTC, RTSP, a doorbell on a battery.
+      ...(index % 3 === 1 ? { protocol: "RTSP" as const } : {}),
+      ...(index % 3 === 2 ? { type: "DOORBELL" as const, battery: true } : {}),
+    })),
+    port: options.port,
+    ...(options.clock === undefined ? {} : { clock: options.clock }),
+    signal,
+  });
+  // What the cameras see is encoded first: nobody is to wait for it while a stream is opened.
+  for (const camera of cloud.cameras) await cloud.media.scene(camera);
+  const { projectId, clientId, clientSecret, refreshToken } = cloud.credentials;
+  const account = {
+    type: "google-sdm",
+    ...{ projectId, clientId, clientSecret, refreshToken },
+    subscription: cloud.subscription,
+    cameras: "all",
+    endpoints: cloud.endpoints,
+  };
+  options.print(configuration({ accounts: { simulated: account } }, [
+    "Records the simulated Device Access project. Its secrets are none; real ones go by reference:",
+    '"clientSecret": "env:GOOGLE_CLIENT_SECRET", "refreshToken": "env:GOOGLE_REFRESH_TOKEN".',
+  ]));
+  log.info(
+    `Device Access with ${options.cameras} cameras is being simulated until Ctrl-C, with Google's quotas`,
+  );
+  log.info(
+    `What it shall do wrong is told to ${cloud.controlUrl}, for example: curl -d ` +
+      `'{"do": "packets", "name": "${cloud.cameras[0]?.name}", "lossPercent": 5}' ` +
+      cloud.controlUrl,
+  );
+  await aborted(signal);
+}
+
+/** Serves one camera until `signal` is aborted. */
 export async function simulateCamera(options: SimulateCameraOptions): Promise<void> {
+  if (options.protocol === "rtsp") return await simulateRtspCamera(options);
+  if (options.protocol === "mjpeg") return await simulateMjpegCamera(options);
   const { name, widthPx = 1280, fps, auth = "none", signal, log } = options;
   await using camera = await startSnapshotCamera({
     name,
@@ -118,6 +180,32 @@ export async function simulateCamera(options: SimulateCameraOptions): Promise<vo
     fps: fps ?? 5,
     ...(auth === "none" ? {} : OWNER),
   };
+  options.print(configuration({ cameras: { [name]: source } }, ["Records the simulated camera."]));
+  log.info(`The camera ${JSON.stringify(name)} is being simulated until Ctrl-C: ${camera.url}`);
+  await aborted(signal);
+}
+
+async function simulateMjpegCamera(options: SimulateCameraOptions): Promise<void> {
+  const { name, widthPx = 1280, fps = 10, auth = "none", port, clock, signal, log } = options;
+  await using camera = await startMjpegCamera({
+    ...{ name, widthPx, heightPx: Math.round(widthPx * 9 / 32) * 2, fps, port, clock, signal },
+    auth: auth === "none" ? { type: "none" } : { type: auth, ...OWNER },
+  });
+  const source = { type: "mjpeg", url: camera.url, ...(auth === "none" ? {} : OWNER) };
+  options.print(configuration({ cameras: { [name]: source } }, ["Records the simulated camera."]));
+  log.info(`The camera ${JSON.stringify(name)} is being simulated until Ctrl-C: ${camera.url}`);
+  await aborted(signal);
+}
+
+async function simulateRtspCamera(options: SimulateCameraOptions): Promise<void> {
+  const { name, widthPx = 1280, fps = 15, auth = "none", port, clock, signal, log } = options;
+  log.info("The picture is being encoded; that takes some seconds");
+  await using camera = await startRtspCamera({
+    ...{ name, widthPx, heightPx: Math.round(widthPx * 9 / 32) * 2, fps, port, clock, signal },
+    audio: { codec: "aac" },
+    auth: auth === "none" ? { type: "none" } : { type: auth, ...OWNER },
+  });
+  const source = { type: "rtsp", url: camera.url, ...(auth === "none" ? {} : OWNER) };
   options.print(configuration({ cameras: { [name]: source } }, ["Records the simulated camera."]));
   log.info(`The camera ${JSON.stringify(name)} is being simulated until Ctrl-C: ${camera.url}`);
   await aborted(signal);

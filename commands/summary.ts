@@ -5,6 +5,7 @@
  * @module
  */
 import { formatBytes, formatDuration } from "../core/config/values.ts";
+import { redact } from "../core/redact.ts";
 import type { Board } from "../core/status/board.ts";
 import { count, encoderText, grouped } from "./live_view.ts";
 import { styles } from "./terminal.ts";
@@ -79,7 +80,8 @@ export function summarize(board: Board, { endedAtMs }: { readonly endedAtMs: num
     clipsWaiting: sink.backlogClips,
     bytesWaiting: sink.backlogBytes,
     clipsQuarantined: sink.clipsQuarantined,
-    ...(sink.backlogClips > 0 && sink.reason ? { reason: sink.reason } : {}),
+    // A server may throw what it was sent back in its answer.
+    ...(sink.backlogClips > 0 && sink.reason ? { reason: redact(sink.reason) } : {}),
   }));
   const sum = (key: "clips" | "bytes" | "framesCaptured" | "framesDropped" | "framesRecorded") =>
     cameras.reduce((total, camera) => total + camera[key], 0);

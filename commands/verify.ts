@@ -47,7 +47,7 @@ export async function verify(args: VerifyArguments, context: CommandContext): Pr
   const sinks = new Map<string, Sink>();
   for (const [name, sinkConfig] of Object.entries(config.sinks)) {
     if (!sinkConfig.enabled) continue;
-    const sink = await openSink(name, { config: sinkConfig });
+    const sink = await openSink(name, { config: sinkConfig, context });
     cleanup.defer(() => sink.close?.());
     sinks.set(name, sink);
   }

@@ -4,6 +4,7 @@
  * @module
  */
 import type { SinkConfig } from "../core/config/load.ts";
+import { pluginOptions } from "./plugin_sinks.ts";
 
 /** The text option of a sink's validated options, where it has it. */
 function textOption(options: unknown, key: string): string | undefined {
@@ -41,6 +42,14 @@ function serviceOf(connectionString: string): string | undefined {
 
 /** `/home/me/clips`, `https://mystorage.blob.core.windows.net/{camera}`; else the sink's type. */
 export async function whereOf({ type, options }: SinkConfig): Promise<string> {
+  const plugin = pluginOptions(options);
+  if (plugin !== undefined) {
+    const url = textOption(plugin.values, "url") ?? textOption(plugin.values, "endpoint");
+    if (url === undefined || !URL.canParse(url)) return textOption(plugin.values, "path") ?? type;
+    // Not `origin`, which is "null" for what is not the web, such as mqtt:.
+    const { protocol, host, pathname } = new URL(url);
+    return `${protocol}//${host}${pathname.replace(/\/$/, "")}`;
+  }
   const path = textOption(options, "path");
   if (path !== undefined) return path;
   const container = await secretOption(options, "containerSasUrl");

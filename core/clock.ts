@@ -1,5 +1,5 @@
 /**
- * The real {@linkcode Clock}, and the pacing made from it.
+ * The real {@linkcode Clock}, the pacing made from it, and waiting that can be called off.
  *
  * @module
  */
@@ -15,7 +15,7 @@ export const systemClock: Clock = {
       const timer = setTimeout(() => {
         signal?.removeEventListener("abort", abort);
         resolve();
-      }, ms);
+      }, Math.max(0, ms)); // what is due already must not warn of a negative time
       const abort = () => {
         clearTimeout(timer);
         reject(signal?.reason);
@@ -32,4 +32,17 @@ export const systemClock: Clock = {
 export function backoffMs(attempt: number, random: () => number): number {
   const ceiling = Math.min(60_000, 1000 * 2 ** Math.min(attempt - 1, 16));
   return Math.round(ceiling * (0.5 + random() / 2));
+}
+
+/**
+ * What `work` gives, or the signal's reason as soon as it is aborted; the work goes on for others who
+ * wait for it. Leaves nothing behind on the signal, which may live for months.
+ */
+export function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(signal.reason);
+    if (signal.aborted) abort();
+    else signal.addEventListener("abort", abort, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+  });
 }

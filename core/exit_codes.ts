@@ -22,7 +22,7 @@ export const EXIT = {
   temporary: 75,
   /** A login was refused, or a right is missing. */
   denied: 77,
-  /** The configuration is missing or wrong. */
+  /** The configuration is missing or wrong, or a newer release made the spool. */
   config: 78,
   /** Stopped at once by a second Ctrl-C. */
   interrupted: 130,

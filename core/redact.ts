@@ -66,8 +66,8 @@ function partsOf(secret: string): string[] {
 
 const textsBySecret = new Map<string, readonly string[]>();
 
-/** What is looked for on account of a secret, longest first. */
-function textsOf(secret: string): readonly string[] {
+/** What is looked for on account of a secret, longest first: itself and its coded forms. */
+export function secretForms(secret: string): readonly string[] {
   const known = textsBySecret.get(secret);
   if (known !== undefined) return known;
   const texts = new Set<string>();
@@ -191,7 +191,7 @@ function withoutRevealed(text: string): string {
   const ranges: [start: number, end: number][] = [];
   for (const layer of layersOf(text)) {
     for (const secret of revealedSecrets) {
-      for (const form of textsOf(secret)) {
+      for (const form of secretForms(secret)) {
         for (
           let at = layer.text.indexOf(form);
           at >= 0;
@@ -228,7 +228,8 @@ const PLACES: readonly (readonly [RegExp, string])[] = [
     /(?<![.\w])((?:proxy-)?authorization)(["']?\s*[:=]\s*["']?)(?:(?:basic|bearer)\s+[^\s"',]+|digest\s[^\r\n]+|[^\s"',]{8,})/gi,
     `$1$2${MASK}`,
   ],
-  [/(?<![.\w])((?:set-)?cookie)(["']?\s*:\s*["']?)[^\r\n"'=]*=[^\r\n"']*/gi, `$1$2${MASK}`],
+  // A cookie's name is short; without that bound a text full of this word would take for ever.
+  [/(?<![.\w])((?:set-)?cookie)(["']?\s*:\s*["']?)[^\r\n"'=]{0,256}=[^\r\n"']*/gi, `$1$2${MASK}`],
   [/\b(bearer|basic)(\s+)(?=\S*[0-9=])[A-Za-z0-9+/_.~-]{12,}=*/gi, `$1$2${MASK}`],
   [
     new RegExp(

@@ -10,8 +10,11 @@
 
 /** How a track's units are coded. */
 export type VideoCodec = "jpeg" | "h264" | "h265";
-/** How an audio track's units are coded. */
-export type AudioCodec = "aac" | "opus";
+/**
+ * How an audio track's units are coded. `pcm` is not coded at all, and no clip can hold it: it is made
+ * AAC on the way.
+ */
+export type AudioCodec = "aac" | "opus" | "pcm";
 
 /** A stream of pictures. */
 export interface VideoTrack {
@@ -44,7 +47,7 @@ export interface AudioTrack {
   readonly sampleRateHz: number;
   /** 1 is mono, 2 is stereo. */
   readonly channels: number;
-  /** AudioSpecificConfig (ISO/IEC 14496-3 §1.6.2.1) for AAC, `dOps` body for Opus. */
+  /** AudioSpecificConfig (ISO/IEC 14496-3 §1.6.2.1) for AAC, `dOps` body for Opus, else empty. */
   readonly config: Uint8Array;
 }
 
@@ -56,8 +59,9 @@ export type Track = VideoTrack | AudioTrack;
  *
  * `data` is, by codec: a whole JPEG; an H.264/H.265 access unit whose NAL units each carry a 4-byte
  * big-endian length in front (no start codes, no parameter sets: those are in the track's
- * `config`); one raw AAC frame without its ADTS header; one Opus packet. It is never changed after
- * the unit was handed on.
+ * `config`); one raw AAC frame without its ADTS header; one Opus packet; some samples of `pcm`,
+ * signed 16-bit little-endian, the channels of each side by side. It is never changed after the unit
+ * was handed on.
  */
 export interface AccessUnit {
   /** The track that it belongs to. */
@@ -74,6 +78,11 @@ export interface AccessUnit {
   readonly capturedAtMs: number;
   /** Present when the track's description changes with this unit (new size, new parameter sets). */
   readonly track?: Track;
+  /**
+   * Gives `data` back to be used again. Whoever lets the unit go, because it is on the disk or because
+   * it was shed, may call it once, and nobody may read `data` after that.
+   */
+  readonly release?: () => void;
 }
 
 /** A live connection to one camera. Iterating it yields its units in decode order. */
@@ -85,11 +94,18 @@ export interface Session extends AsyncIterable<AccessUnit>, AsyncDisposable {
 /** One camera as something that can be opened. A source is one session: it never retries. */
 export interface Source {
   /**
+   * How long opening may take, ms, where a camera has to wait for its turn among others of its account.
+   * The recorder's own patience where it is left out.
+   */
+  readonly openWithinMs?: number;
+  /**
    * Connects, and resolves when the first unit's description is known.
    *
    * @throws an error made by {@linkcode sourceError}; an aborted `signal` rejects with its reason
    */
   open(options: { readonly signal: AbortSignal }): Promise<Session>;
+  /** As of {@linkcode DiscoveredCamera}: what the camera itself notices, where it tells. */
+  events?(options: { readonly signal: AbortSignal }): AsyncIterable<CameraEvent>;
 }
 
 /**
@@ -129,7 +145,7 @@ export function sourceErrorKind(error: unknown): SourceErrorKind {
 }
 
 /** One camera as an account lists it. */
-export interface DiscoveredCamera {
+export interface ListedCamera {
   /** Stable within the account. */
   readonly id: string;
   /** What its owner calls it. */
@@ -142,14 +158,91 @@ export interface DiscoveredCamera {
   readonly widthPx?: number;
   /** Of its pictures, where the account tells. */
   readonly heightPx?: number;
+}
+
+/** Something that a camera, its cloud, or Camsink itself has noticed. */
+export interface CameraEvent {
+  /** Such as `motion`, `person`, `sound` or `doorbell`. */
+  readonly kind: string;
+  /** When it began, wall ms. */
+  readonly startMs: number;
+  /** When it ended, wall ms; absent while it lasts, and where nobody says. */
+  readonly endMs?: number;
+  /** What the camera's cloud gives to it. */
+  readonly attachment?: EventAttachment;
+}
+
+/** A picture or a short preview of an event; it becomes a small clip of its own. */
+export interface EventAttachment {
+  /** Which of the two it is; its clip has it as a tag. */
+  readonly kind: "event-image" | "clip-preview";
+  /** A MIME type. */
+  readonly contentType: "image/jpeg" | "video/mp4";
+  /**
+   * Gets it; to be called soon, and once. `undefined` if it cannot be had any more.
+   *
+   * @throws a source error
+   */
+  fetch(options: { readonly signal: AbortSignal }): Promise<Uint8Array | undefined>;
+}
+
+/** A camera that can be watched live. */
+export interface DiscoveredCamera extends ListedCamera {
   /** Opens it. */
   readonly source: Source;
+  /**
+   * What happens before it, from now on and as it becomes known; one that lasts is told again and
+   * again. Ends only with an error or when `signal` is aborted. Absent where nobody tells.
+   */
+  readonly events?: (options: { readonly signal: AbortSignal }) => AsyncIterable<CameraEvent>;
+  /** Its events cost nothing to hear: they tag its clips also where it is recorded all the time. */
+  readonly tellsAlways?: boolean;
+}
+
+/** A camera whose maker records it, and gives the recordings out. */
+export interface ArchivedCamera extends ListedCamera {
+  /** Where the recordings are fetched from. */
+  readonly archive: Archive;
+}
+
+/** A camera of either kind. */
+export type AnyCamera = DiscoveredCamera | ArchivedCamera;
+
+/** A piece of video that a camera's maker has recorded. */
+export interface ArchivedClip {
+  /** When its first picture was taken. */
+  readonly start: Date;
+  /** When its last picture ends. */
+  readonly end: Date;
+}
+
+/** What a camera's maker has recorded of it. Neither call retries. */
+export interface Archive {
+  /** How far back it may reach, ms. */
+  readonly historyMs: number;
+  /**
+   * The pieces that begin at or after `from` and are complete, oldest first. The same piece has the
+   * same times whenever it is listed.
+   *
+   * @throws a source error
+   */
+  list(options: { readonly from: Date; readonly signal: AbortSignal }): Promise<
+    readonly ArchivedClip[]
+  >;
+  /**
+   * The whole of a piece as an MP4 file; `undefined` if it is not there any more.
+   *
+   * @throws a source error
+   */
+  fetch(clip: ArchivedClip, options: { readonly signal: AbortSignal }): Promise<
+    Uint8Array | undefined
+  >;
 }
 
 /** A login that brings many cameras. It refreshes its own tokens; it does not retry. */
-export interface Account extends AsyncDisposable {
+export interface Account<Camera extends ListedCamera = DiscoveredCamera> extends AsyncDisposable {
   /** Logs in if needed and lists the cameras as they are now. */
-  cameras(options: { readonly signal: AbortSignal }): Promise<readonly DiscoveredCamera[]>;
+  cameras(options: { readonly signal: AbortSignal }): Promise<readonly Camera[]>;
 }
 
 /**
@@ -199,8 +292,15 @@ export interface Clip {
   readonly sha256: string;
   /** Lower-case hex, where it was computed while writing: saves a sink from reading the clip twice. */
   readonly md5?: string;
-  /** A MIME type: `video/mp4`. */
+  /** A MIME type: `video/mp4`, or `image/jpeg` for a picture that a camera's cloud gave to an event. */
   readonly contentType: string;
+  /**
+   * What is known of it so far, a word each: kinds of events during it (`person`, `motion`,
+   * `doorbell`), and `event-image` or `clip-preview` for what a camera's cloud gave to an event.
+   */
+  readonly tags?: readonly string[];
+  /** Its file, for Camsink's own rooms; absent where it may be read by `open` alone. */
+  readonly path?: string;
   /** The bytes, from `fromByte` (default 0) to the end. May be called again and again. */
   open(fromByte?: number): ReadableStream<Uint8Array<ArrayBuffer>>;
 }
@@ -258,6 +358,8 @@ export interface Sink {
   ): Promise<void>;
   /** Proves that the sink could take a clip now (login, rights, space), and leaves no trace. */
   check?(options: { readonly signal: AbortSignal }): Promise<void>;
+  /** When the credential in use runs out, wall ms, where that is known: its owner is told ahead. */
+  readonly credentialExpiresAtMs?: number | undefined;
   /** Lets go of what `open` took. Nothing is called after it. */
   close?(): Promise<void>;
 }
@@ -304,10 +406,13 @@ export function sinkErrorKind(error: unknown): SinkErrorKind {
 
 /** A secret that is read only when it is used, so that a rotated one is picked up. */
 export interface Secret {
-  /** Where it comes from, safe to print: `env:NAME`, `file:PATH` or `literal`. */
+  /** Where it comes from, safe to print: `env:NAME`, `file:PATH`, `keyvault:URL` or `literal`. */
   readonly reference: string;
-  /** The value as it is now. @throws if it cannot be read or is empty */
-  reveal(): Promise<string>;
+  /**
+   * The value as it is now, or as it was at most `maxAgeMs` ago where it comes from afar (default 5
+   * minutes). @throws if it cannot be read or is empty
+   */
+  reveal(options?: { readonly maxAgeMs?: number }): Promise<string>;
 }
 
 /** What a sink gets when it is opened. */
@@ -320,6 +425,8 @@ export interface SinkContext<Config> {
   readonly log: Log;
   /** Limited to the hosts that the plugin's `net` named. */
   readonly fetch: typeof fetch;
+  /** An empty folder of its own, gone when the sink is closed; only where `needs` asked for it. */
+  readonly scratch?: string;
 }
 
 /** Messages for the user; secrets are taken out on the way. */
@@ -345,16 +452,47 @@ export interface ConfigSchema<Config> {
   };
 }
 
+/**
+ * A JSON Schema (draft-07 or later) of a sink's options: an `object` with `properties`. A text may
+ * have one of Camsink's own formats: `secret` becomes a {@linkcode Secret}, `duration` ms, `size`
+ * bytes, `rate` bytes a second, `path` an absolute path; `uri` is an `http:` or `https:` URL.
+ */
+export interface JsonConfigSchema {
+  /** What it describes. */
+  readonly type?: string | readonly string[];
+  /** Every other keyword. */
+  readonly [keyword: string]: unknown;
+}
+
+/**
+ * What a sink needs beyond its hosts. Each is a hole in the isolation that its user has to grant by
+ * name, so a sink that needs nothing is the better one.
+ */
+export interface SinkNeeds {
+  /** Programs that it runs, by name or absolute path. A program does what it likes. */
+  readonly run?: readonly string[];
+  /** Files and folders that it reads, absolute. */
+  readonly read?: readonly string[];
+  /** Files and folders that it writes, absolute. */
+  readonly write?: readonly string[];
+  /** An empty folder of its own for temporary files; see `scratch` of {@linkcode SinkContext}. */
+  readonly scratch?: boolean;
+}
+
 /** A kind of sink. Made with `defineSink`. */
 export interface SinkPlugin<Config = unknown> {
   /** Version of this contract. */
   readonly api: 1;
-  /** The `type` that a configuration names. */
+  /** The `type` that a configuration names: lower-case letters, digits and dashes. */
   readonly name: string;
+  /** Of the plugin, such as `1.2.0`; without it, that of its `deno.json` or package. */
+  readonly version?: string;
   /** Validates and types its options. */
   readonly config: ConfigSchema<Config>;
   /** The hosts (`host` or `host:port`) that a sink with this configuration talks to. */
   net(config: Config): readonly string[];
+  /** What a sink with this configuration needs beyond that; without it, nothing. */
+  needs?(config: Config): SinkNeeds;
   /** Opens a sink with validated options. */
   open(context: SinkContext<Config>): Sink | Promise<Sink>;
 }

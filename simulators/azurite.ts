@@ -24,6 +24,11 @@ const KEY =
 export interface AzuriteOptions {
   /** 0, the default, takes any free port. */
   readonly port?: number;
+  /**
+   * Serves HTTPS with these PEM files. It then also takes bearer tokens, of which it checks issuer,
+   * audience and times, but not the signature.
+   */
+  readonly tls?: { readonly certPath: string; readonly keyPath: string };
   /** A folder that keeps the blobs; without it they are kept in memory and gone in the end. */
   readonly dataPath?: string;
   /** Called while the emulator is downloaded, with the bytes that have come so far. */
@@ -40,7 +45,7 @@ export interface AzuriteOptions {
 export interface Azurite extends AsyncDisposable {
   /** For the option `connectionString` of the azure-blob sink, or for any Azure SDK. */
   readonly connectionString: string;
-  /** `http://127.0.0.1:PORT/devstoreaccount1` */
+  /** `http://127.0.0.1:PORT/devstoreaccount1`, or `https:` with TLS. */
   readonly blobUrl: string;
   /** The account's name, the same in every emulator. */
   readonly account: string;
@@ -66,7 +71,7 @@ await import("npm:azurite@" + ${JSON.stringify(VERSION)} + "/dist/src/blob/main.
  * @throws if it cannot be downloaded or does not start, with what it said
  */
 export async function startAzurite(options: AzuriteOptions = {}): Promise<Azurite> {
-  const { port = 0, dataPath, signal, stallMs = 60_000, clock = systemClock } = options;
+  const { port = 0, dataPath, tls, signal, stallMs = 60_000, clock = systemClock } = options;
   signal?.throwIfAborted();
   const child = new Deno.Command(Deno.execPath(), {
     args: [
@@ -76,6 +81,7 @@ export async function startAzurite(options: AzuriteOptions = {}): Promise<Azurit
       `data:application/javascript,${encodeURIComponent(CHILD)}`,
       ...["--blobHost", "127.0.0.1", "--blobPort", String(port), "--silent", "--disableTelemetry"],
       ...(dataPath === undefined ? ["--inMemoryPersistence"] : ["--location", dataPath]),
+      ...(tls ? ["--cert", tls.certPath, "--key", tls.keyPath, "--oauth", "basic"] : []),
     ],
     env: { NO_COLOR: "1" },
     stdin: "piped",
@@ -177,9 +183,11 @@ export async function startAzurite(options: AzuriteOptions = {}): Promise<Azurit
     throw error;
   }
 
-  const blobUrl = `http://127.0.0.1:${boundPort}/${ACCOUNT}`;
+  const scheme = tls ? "https" : "http";
+  const blobUrl = `${scheme}://127.0.0.1:${boundPort}/${ACCOUNT}`;
   return {
-    connectionString: `DefaultEndpointsProtocol=http;AccountName=${ACCOUNT};AccountKey=${KEY};` +
+    connectionString:
+      `DefaultEndpointsProtocol=${scheme};AccountName=${ACCOUNT};AccountKey=${KEY};` +
       `BlobEndpoint=${blobUrl};`,
     blobUrl,
     account: ACCOUNT,

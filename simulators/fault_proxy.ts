@@ -7,6 +7,7 @@
  * @module
  */
 import { createServer, type IncomingMessage, request, type ServerResponse } from "node:http";
+import { request as requestTls } from "node:https";
 import { systemClock } from "../core/clock.ts";
 import type { Clock } from "../core/types.ts";
 
@@ -27,6 +28,8 @@ export type ProxyFault =
   | { readonly kind: "damage"; readonly at: number }
   /** The body is taken no faster than this. */
   | { readonly kind: "slow"; readonly bytesPerSecond: number }
+  /** So many bytes of the body are taken, then no more; the connection stays. */
+  | { readonly kind: "hold"; readonly afterBytes: number }
   /** The body is not taken and nothing is said. */
   | { readonly kind: "silence" };
 
@@ -40,6 +43,8 @@ export interface ProxiedRequest {
   readonly query: URLSearchParams;
   /** By lower-case name. */
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  /** The announced length of the body; `undefined` if it comes in chunks or there is none. */
+  readonly announcedBytes: number | undefined;
   /** Bytes of the body passed on. */
   bodyBytes: number;
   /** What was done to it. */
@@ -71,7 +76,11 @@ interface Wish {
   left: number;
 }
 
-/** Starts a proxy in front of `target`, such as `http://127.0.0.1:10000`. */
+/**
+ * Starts a proxy in front of `target`, such as `http://127.0.0.1:10000`. A server on loopback is
+ * told the host that the client named, for it may be part of a signature; any other server is told
+ * its own name.
+ */
 export async function startFaultProxy(
   options: { readonly target: string; readonly clock?: Clock },
 ): Promise<FaultProxy> {
@@ -88,6 +97,7 @@ export async function startFaultProxy(
       path: url.pathname,
       query: url.searchParams,
       headers: { ...incoming.headers },
+      announcedBytes: announced(incoming.headers["content-length"]),
       bodyBytes: 0,
     };
     requests.push(seen);
@@ -111,12 +121,13 @@ export async function startFaultProxy(
       outgoing.end(fault.body);
       return;
     }
-    const upstream = request({
+    const isLocal = /^(127\.|localhost$|\[::1\]$)/.test(target.hostname);
+    const upstream = (target.protocol === "https:" ? requestTls : request)({
       host: target.hostname,
       port: target.port,
       method: seen.method,
       path: incoming.url,
-      headers: { ...incoming.headers },
+      headers: { ...incoming.headers, ...(isLocal ? {} : { host: target.host }) },
       agent: false,
     });
     const answered = new Promise<IncomingMessage>((resolve, reject) => {
@@ -165,6 +176,11 @@ export async function startFaultProxy(
       if (fault?.kind === "slow") {
         await clock.sleep(chunk.length / fault.bytesPerSecond * 1000, { signal: closing.signal });
       }
+      if (fault?.kind === "hold" && seen.bodyBytes + chunk.length > fault.afterBytes) {
+        await new Promise((_, reject) =>
+          closing.signal.addEventListener("abort", () => reject(closing.signal.reason))
+        );
+      }
       const cut = fault?.kind === "reset" && seen.bodyBytes + part.length >= fault.afterBytes;
       if (cut) part = part.subarray(0, fault.afterBytes - seen.bodyBytes);
       await write(part);
@@ -174,6 +190,7 @@ export async function startFaultProxy(
   }
 
   server.keepAliveTimeout = 1000;
+  server.requestTimeout = 0; // a held request is meant to wait
   const { promise: listening, resolve, reject } = Promise.withResolvers<void>();
   server.on("error", reject);
   server.listen(0, "127.0.0.1", resolve);
@@ -196,4 +213,8 @@ export async function startFaultProxy(
     [Symbol.asyncDispose]: () => proxy.close(),
   };
   return proxy;
+}
+
+function announced(length: string | undefined): number | undefined {
+  return length === undefined ? undefined : Number(length);
 }

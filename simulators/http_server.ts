@@ -34,6 +34,8 @@ export interface Reply {
   readonly body?: string | Uint8Array;
   /** Announce the whole body, but break the connection after so many bytes of it. */
   readonly cutAfterBytes?: number;
+  /** In place of `body`: an answer without an announced end, sent as it comes. */
+  readonly stream?: AsyncIterable<Uint8Array>;
 }
 
 /** What a handler decides: a reply, a closed connection, or silence until the client leaves. */
@@ -168,7 +170,21 @@ async function send(
     response.destroy();
     return;
   }
-  const { status = 200, body = "", cutAfterBytes } = answer;
+  const { status = 200, body = "", cutAfterBytes, stream } = answer;
+  if (stream !== undefined) {
+    response.writeHead(status, { connection: "close", ...answer.headers });
+    let wake = () => {};
+    response.once("close", () => wake());
+    for await (const piece of stream) {
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+        response.write(piece, () => resolve());
+      });
+      if (response.destroyed) return; // the client leaving is how such an answer ends
+    }
+    response.end();
+    return;
+  }
   const bytes = typeof body === "string" ? Buffer.from(body) : body;
   const bodiless = status === 304 || status === 204;
   response.writeHead(status, {

@@ -160,9 +160,10 @@ export async function startSnapshotCamera(
 }
 
 /** Decides who may come in: `undefined` for yes, else the challenge. */
-type Door = (asked: Asked) => Reply | undefined;
+export type Door = (asked: Asked) => Reply | undefined;
 
-function createDoor(auth: SnapshotAuth, random: () => number): Door {
+/** The door of a camera with this login. */
+export function createDoor(auth: SnapshotAuth, random: () => number): Door {
   switch (auth.type) {
     case "none":
       return () => undefined;

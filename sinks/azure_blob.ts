@@ -15,6 +15,7 @@
  */
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
 import { Agent as HttpAgent } from "node:http";
 import { Agent as HttpsAgent } from "node:https";
 import {
@@ -23,9 +24,8 @@ import {
   newPipeline,
   StorageSharedKeyCredential,
 } from "@azure/storage-blob";
-import * as v from "valibot";
-import { formatDuration, httpUrl, secret, size } from "../core/config/values.ts";
-import { defineSink, SinkError } from "../mod.ts";
+import type { TokenCredential } from "@azure/identity";
+import { defineSink, SinkError, sinkErrorKind } from "../mod.ts";
 import type {
   Clip,
   Log,
@@ -38,7 +38,9 @@ import type {
 } from "../mod.ts";
 import { type Account, may, mayContainers, readAccount } from "./azure/account.ts";
 import { type Failure, failureOf, sinkErrorOf } from "./azure/errors.ts";
-import { CAMERA, containerName, placeOf } from "./azure/names.ts";
+import { identityCredential, identityError } from "./azure/identity.ts";
+import { CAMERA, placeOf } from "./azure/names.ts";
+import { type AzureBlobOptions, azureBlobSchema } from "./azure/options.ts";
 import {
   type Connection,
   ignoreMissing,
@@ -50,116 +52,7 @@ import {
   type Upload,
 } from "./azure/upload.ts";
 
-/** Options of the `azure-blob` sink: one of the three credentials, and where to put the clips. */
-export interface AzureBlobOptions {
-  /** The storage account, used with `sasToken`. */
-  readonly account?: string;
-  /** A shared access signature for the account or the container. */
-  readonly sasToken?: Secret;
-  /** A connection string; `UseDevelopmentStorage=true` means the local emulator. */
-  readonly connectionString?: Secret;
-  /** The URL of one container with its shared access signature. */
-  readonly containerSasUrl?: Secret;
-  /** Template of the container's name; `{camera}` is the camera's folder name. */
-  readonly container: string;
-  /** In front of every blob's name. */
-  readonly prefix: string;
-  /** The blob service's URL, for other clouds and emulators. */
-  readonly endpoint?: string;
-  /** The access tier; the account's default if left out. */
-  readonly tier?: "Hot" | "Cool" | "Cold" | "Archive";
-  /** Clips longer than two of these go in blocks of this size, bytes. */
-  readonly blockSize: number;
-}
-
-const CREDENTIALS = 'expected "account" with "sasToken", or "connectionString", or ' +
-  '"containerSasUrl"; credentials are given by reference, such as "env:AZURE_SAS"';
-
-const schema = v.pipe(
-  v.strictObject({
-    account: v.optional(v.pipe(
-      v.string("expected the name of a storage account"),
-      v.regex(
-        /^[a-z0-9]{3,24}$/,
-        "expected the name of a storage account: 3 to 24 lower-case letters and digits",
-      ),
-      v.description("The storage account's name, used with `sasToken`."),
-    )),
-    sasToken: v.optional(v.pipe(
-      secret(),
-      v.description("A shared access signature for the account or the container."),
-    )),
-    connectionString: v.optional(v.pipe(
-      secret(),
-      v.description("A connection string; `UseDevelopmentStorage=true` means the local emulator."),
-    )),
-    containerSasUrl: v.optional(v.pipe(
-      secret(),
-      v.description("The URL of one container with its shared access signature."),
-    )),
-    container: v.optional(v.pipe(
-      v.string("expected the name of a container"),
-      v.regex(
-        /^(?=.)[a-z0-9-]*(\{camera\}[a-z0-9-]*)*$/,
-        "expected lower-case letters, digits and dashes, and {camera} for the camera's name",
-      ),
-      v.check(
-        (text) => text.includes(CAMERA) || containerName(text, "") === text,
-        "expected 3 to 63 letters, digits and single dashes, with a letter or digit at both ends",
-      ),
-      v.description("The container; `{camera}` gives each camera its own. Made if missing."),
-    )),
-    prefix: v.optional(
-      v.pipe(
-        v.string("expected a text"),
-        v.description("In front of every blob's name, such as `home/`."),
-      ),
-      "",
-    ),
-    endpoint: v.optional(v.pipe(
-      httpUrl(),
-      v.description("The blob service's URL, for other clouds and emulators."),
-    )),
-    tier: v.optional(v.pipe(
-      v.picklist(
-        ["Hot", "Cool", "Cold", "Archive"],
-        'expected "Hot", "Cool", "Cold" or "Archive"',
-      ),
-      v.description("The access tier of the blobs; the account's default if left out."),
-    )),
-    blockSize: v.optional(
-      v.pipe(
-        size(),
-        v.check(
-          (bytes) => bytes >= 64 * 1024 && bytes <= 100 * 2 ** 20,
-          'expected a size between "64KiB" and "100MiB"',
-        ),
-        v.description("Clips longer than two blocks are sent in blocks of this size."),
-      ),
-      "4MiB",
-    ),
-  }),
-  v.check(
-    (options) =>
-      [options.sasToken, options.connectionString, options.containerSasUrl]
-        .filter((credential) => credential !== undefined).length === 1,
-    CREDENTIALS,
-  ),
-  v.check(
-    ({ account, endpoint, sasToken }) =>
-      sasToken === undefined || account !== undefined || endpoint !== undefined,
-    '"sasToken" needs "account" beside it',
-  ),
-  v.check(
-    ({ container, containerSasUrl }) => container === undefined || containerSasUrl === undefined,
-    '"container" cannot be set beside "containerSasUrl", which names the container itself',
-  ),
-  v.transform((options): AzureBlobOptions => ({
-    ...options,
-    container: options.container ?? CAMERA,
-  })),
-  v.description("Azure Blob Storage, or anything that speaks its protocol."),
-);
+export type { AzureBlobOptions } from "./azure/options.ts";
 
 /** What the sink needs of the world. */
 export interface AzureBlobWorld {
@@ -174,23 +67,28 @@ export const azureBlob: SinkPlugin<AzureBlobOptions> = azureBlobWith({ now: () =
 export function azureBlobWith(world: AzureBlobWorld): SinkPlugin<AzureBlobOptions> {
   return defineSink<AzureBlobOptions>({
     name: "azure-blob",
-    config: schema,
+    config: azureBlobSchema,
     net: (config) => {
       // Credentials that hold the host are secret, so not known here; the wildcard says so.
+      // An identity asks in many places, by what the machine is.
+      if (config.identity !== undefined) return ["*"];
       if (config.endpoint !== undefined) return [new URL(config.endpoint).host];
       if (config.account !== undefined) return [`${config.account}.blob.core.windows.net`];
       return ["*"];
     },
     open: async ({ config, log }) => {
       const sink = new AzureBlobSink(config, log, world);
-      await sink.connect();
+      try {
+        await sink.connect();
+      } catch (error) {
+        // What passes by itself must not keep the cameras from being recorded.
+        if (sinkErrorKind(error) !== "retry") throw error;
+        log.warn(`${error instanceof Error ? error.message : error}; it is tried again`);
+      }
       return sink;
     },
   });
 }
-
-const DAY_MS = 86_400_000;
-const EXPIRY_WARNING_DAYS = [14, 3, 1] as const;
 
 class AzureBlobSink implements Sink {
   readonly #options: AzureBlobOptions;
@@ -211,30 +109,58 @@ class AzureBlobSink implements Sink {
 
   /** Reads the credential, as it is now, and makes a client of it; keeps the client while it holds. */
   async connect(): Promise<Connection> {
-    const { account, endpoint, sasToken, connectionString, containerSasUrl } = this.#options;
+    const { account, endpoint, identity, caFile } = this.#options;
+    const { sasToken, accountKey, connectionString, containerSasUrl, clientSecret } = this.#options;
     const reveal = async (secret: Secret | undefined) => {
       try {
         return await secret?.reveal();
       } catch (cause) {
         const why = cause instanceof Error ? cause.message : String(cause);
-        throw new SinkError("auth", `no credential for Azure: ${why}`, { cause });
+        const passes = cause instanceof Error && "isTemporary" in cause && cause.isTemporary;
+        throw new SinkError(passes ? "retry" : "auth", `no credential for Azure: ${why}`, {
+          cause,
+        });
       }
     };
     const credentials = {
       sasToken: await reveal(sasToken),
+      accountKey: await reveal(accountKey),
+      clientSecret: await reveal(clientSecret),
       connectionString: await reveal(connectionString),
       containerSasUrl: await reveal(containerSasUrl),
     };
     const texts = JSON.stringify(credentials);
     if (this.#connection?.texts !== texts) {
-      const known = readAccount({ account, endpoint, ...credentials });
-      this.#connection = this.#makeConnection(texts, known);
+      const known = readAccount({
+        account,
+        endpoint,
+        identity: identity !== undefined,
+        ...credentials,
+      });
+      const token = identity === undefined ? undefined : await identityCredential({
+        ...this.#options,
+        kind: identity,
+        clientSecret: credentials.clientSecret,
+      });
+      const ca = caFile === undefined ? undefined : await this.#readCa(caFile);
+      this.#connection = this.#makeConnection(texts, known, { token, ca });
     }
-    this.#watchExpiry(this.#connection);
     return this.#connection;
   }
 
-  #makeConnection(texts: string, account: Account): Connection {
+  async #readCa(path: string): Promise<string> {
+    try {
+      return await readFile(path, "utf8");
+    } catch (cause) {
+      throw new SinkError("auth", `cannot read caFile ${path}: ${String(cause)}`, { cause });
+    }
+  }
+
+  #makeConnection(
+    texts: string,
+    account: Account,
+    { token, ca }: { readonly token?: TokenCredential; readonly ca?: string },
+  ): Connection {
     if (account.sas?.oneContainer && account.container === undefined) {
       if (this.#options.container.includes(CAMERA)) {
         throw new SinkError(
@@ -251,9 +177,10 @@ class AzureBlobSink implements Sink {
       );
     }
     const { sharedKey, sas } = account;
-    const credential = sharedKey
-      ? new StorageSharedKeyCredential(sharedKey.name, sharedKey.key)
-      : new AnonymousCredential();
+    const credential = token ??
+      (sharedKey
+        ? new StorageSharedKeyCredential(sharedKey.name, sharedKey.key)
+        : new AnonymousCredential());
     const pipelineOptions = {
       retryOptions: { maxTries: 1 }, // delivery retries; twice over would multiply the waiting
       userAgentOptions: { userAgentPrefix: "camsink" },
@@ -262,6 +189,7 @@ class AzureBlobSink implements Sink {
       // connection per request costs a handshake and none of that.
       agent: new (account.serviceUrl.startsWith("https:") ? HttpsAgent : HttpAgent)({
         keepAlive: false,
+        ...(ca === undefined ? {} : { ca }),
       }),
     };
     const pipeline = newPipeline(credential, pipelineOptions);
@@ -270,30 +198,15 @@ class AzureBlobSink implements Sink {
       account,
       service: new BlobServiceClient(account.serviceUrl + (sas ? `?${sas.token}` : ""), pipeline),
       containers: new Set(),
-      warnedDays: Infinity,
       tags: may(account, "t") ?? true,
       blocks: may(account, "w") ?? true,
       read: may(account, "r") ?? true,
     };
   }
 
-  /** Says 14, 3 and 1 days ahead that a SAS runs out. */
-  #watchExpiry(connection: Connection): void {
-    const expiresAtMs = connection.account.sas?.expiresAtMs;
-    if (expiresAtMs === undefined) return;
-    const leftMs = expiresAtMs - this.#world.now();
-    const days = EXPIRY_WARNING_DAYS.findLast((limit) => leftMs <= limit * DAY_MS);
-    if (days === undefined || days >= connection.warnedDays) return;
-    connection.warnedDays = days;
-    const when = new Date(expiresAtMs).toISOString();
-    this.#log.warn(
-      leftMs > 0
-        ? `the SAS expires in ${
-          formatDuration(leftMs)
-        } (${when}): put a new one where the configuration points; no restart is needed`
-        : `the SAS has expired (${when}): put a new one where the configuration points`,
-      { event: "sas-expiry", expiresAt: when },
-    );
+  /** When the SAS in use runs out, wall ms. */
+  get credentialExpiresAtMs(): number | undefined {
+    return this.#connection?.account.sas?.expiresAtMs;
   }
 
   /** An expired credential is known without asking, and Azure's own answer is less clear. */
@@ -337,7 +250,8 @@ class AzureBlobSink implements Sink {
       return result;
     } catch (error) {
       signal.throwIfAborted();
-      if (error instanceof SinkError) throw error;
+      const refusal = error instanceof SinkError ? error : identityError(error);
+      if (refusal !== undefined) throw refusal;
       const failure = failureOf(error, this.#world.now());
       if (isTaken(failure) || isForbiddenOverwrite(failure, connection)) {
         const known = await this.#settleTaken(upload, this.#unanswered.has(id), failure);
@@ -532,7 +446,7 @@ class AzureBlobSink implements Sink {
     } catch (error) {
       signal.throwIfAborted();
       if (error instanceof SinkError) throw error;
-      throw sinkErrorOf(failureOf(error, this.#world.now()), doing);
+      throw identityError(error) ?? sinkErrorOf(failureOf(error, this.#world.now()), doing);
     }
   }
 }

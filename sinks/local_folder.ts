@@ -67,10 +67,12 @@ async function put(
   const target = join(root, ...segments);
   const folder = dirname(target);
   const url = pathToFileURL(target).href;
+  const hidden = join(folder, `.${basename(target)}.part`);
+  // A try that was killed before or just after it gave the file its name has left the hidden one.
+  if (!writing.has(hidden)) await removeFile(hidden);
   const existing = await regularFile(target);
   if (existing !== undefined) return await settleExisting(clip, target, existing.size, signal);
 
-  const hidden = join(folder, `.${basename(target)}.part`);
   if (writing.has(hidden)) {
     throw new SinkError(
       "retry",
@@ -79,7 +81,6 @@ async function put(
   }
   writing.add(hidden);
   try {
-    await removeFile(hidden);
     await copy(clip, hidden, signal, progress);
     if (await takeName(hidden, target)) {
       await syncFolder(folder);
@@ -237,6 +238,10 @@ async function makeRoot(root: string): Promise<boolean> {
 
 /** Makes the folders of a key and flushes each new name. */
 async function makeFolders(root: string, segments: readonly string[]): Promise<void> {
+  await refuseLinks(root, segments);
+  // Mostly all are there, which the deepest one tells alone.
+  const deepest = await lstat(join(root, ...segments)).catch(ignoreMissing);
+  if (deepest?.isDirectory()) return;
   if (await makeRoot(root)) await syncFolder(dirname(root));
   for (let depth = 1; depth <= segments.length; depth++) {
     const path = join(root, ...segments.slice(0, depth));

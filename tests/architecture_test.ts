@@ -24,19 +24,29 @@ const ROOMS: Readonly<Record<string, readonly string[] | "anything">> = {
   "core/types.ts": [],
   "core/clock.ts": ["core/types.ts"],
   "core/exit_codes.ts": [],
-  "core/config/values.ts": ["core/types.ts"],
+  "core/program.ts": [],
+  "core/config/key_vault.ts": [],
+  "core/config/values.ts": ["core/types.ts", "core/config/key_vault.ts"],
+  "core/config/plain_schema.ts": ["core/types.ts", "core/config/values.ts"],
   "core/redact.ts": ["core/config/values.ts"],
   "core/log.ts": ["core/types.ts", "core/config/values.ts", "core/redact.ts"],
   "core/status/": ["core/types.ts", "core/clock.ts", "core/config/values.ts"],
   "core/config/": [
     "core/types.ts",
     "core/config/values.ts",
+    "core/config/plain_schema.ts",
     "core/exit_codes.ts",
     "core/redact.ts",
   ],
   "core/media/": ["core/types.ts"],
   "core/sources/": ["core/types.ts", "core/clock.ts", "core/config/values.ts", "core/media/"],
-  "core/encode/": ["core/types.ts", "core/clock.ts", "core/config/values.ts", "core/media/"],
+  "core/encode/": [
+    "core/types.ts",
+    "core/clock.ts",
+    "core/program.ts",
+    "core/config/values.ts",
+    "core/media/",
+  ],
   "core/spool/": [
     "core/types.ts",
     "core/clock.ts",
@@ -54,7 +64,11 @@ const ROOMS: Readonly<Record<string, readonly string[] | "anything">> = {
   "core/plugins/": [
     "core/types.ts",
     "core/clock.ts",
+    "core/exit_codes.ts",
+    "core/program.ts",
     "core/config/values.ts",
+    "core/config/plain_schema.ts",
+    "core/config/",
     "core/redact.ts",
     "core/log.ts",
   ],
@@ -67,14 +81,37 @@ const ROOMS: Readonly<Record<string, readonly string[] | "anything">> = {
     "core/spool/",
     "core/status/",
   ],
-  "mod.ts": ["core/types.ts", "core/clock.ts", "core/config/values.ts"],
+  // Helpers for authors of sinks.
+  "core/authoring.ts": ["core/types.ts"],
+  "mod.ts": [
+    "core/types.ts",
+    "core/clock.ts",
+    "core/config/values.ts",
+    "core/config/plain_schema.ts",
+    "core/authoring.ts",
+    "kit/contract.ts",
+  ],
   // A built-in sink lives by what any plugin has.
   "sinks/": ["mod.ts", "core/types.ts", "core/config/values.ts"],
   "plugins/": ["mod.ts"],
+  "plugins/telegram/camsink.test.ts": ["mod.ts", "simulators/"],
+  // What an author writes for the kit, and the kit itself.
+  "kit/contract.ts": [],
+  "kit/": [
+    "core/types.ts",
+    "core/clock.ts",
+    "core/redact.ts",
+    "core/config/plain_schema.ts",
+    "core/plugins/",
+    "kit/contract.ts",
+    "simulators/",
+  ],
   // A simulator that shared code with the adapter would share its mistakes.
-  "simulators/": ["core/types.ts", "core/clock.ts"],
+  "simulators/": ["core/types.ts", "core/clock.ts", "core/program.ts"],
   "commands/": "anything",
   "cli.ts": "anything",
+  // Makes the files to download out of the program, and is no part of it.
+  "release/": [],
   "bench/": "anything",
 };
 

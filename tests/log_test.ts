@@ -325,3 +325,99 @@ Deno.test("a cookie of two thousand characters is taken out whole, coded, and va
     for (const secret of before) revealedSecrets.add(secret);
   }
 });
+
+/** A run of a million takes a minute or two: `LOG_LINES=1000000 deno test -A tests/log_test.ts`. */
+const LINES = Number(Deno.env.get("LOG_LINES") ?? 20_000);
+
+Deno.test(`in ${LINES} lines of a recording's log no secret is left, and each line keeps its words`, () => {
+  const random = seeded(20261124);
+  const pick = <T>(of: readonly T[]): T => of[Math.floor(random() * of.length)]!;
+  const before = [...revealedSecrets];
+  const secrets = Array.from({ length: 3 }, () => canary(random));
+  const decoy = canary(random);
+  const forms = Object.values(FORMS);
+  const wanted = secrets.flatMap((secret) => forms.map((form) => own(form(secret), form(decoy))));
+  let batch: string[] = [];
+  let [lines, bytes, given] = [0, 0, 0];
+  const search = () => {
+    const text = batch.join("\n");
+    for (const core of wanted) {
+      const at = text.indexOf(core);
+      ok(at < 0, `${core}: ${text.slice(Math.max(0, at - 200), at + core.length + 200)}`);
+    }
+    batch = [];
+  };
+  try {
+    revealedSecrets.clear();
+    for (const secret of secrets) revealedSecrets.add(secret);
+    const write = (line: string) => {
+      lines++;
+      bytes += line.length;
+      batch.push(line);
+      if (batch.length === 1000) search();
+    };
+    setUpLog({ format: "json", level: "debug", color: false, now: () => AT_MS, write });
+    const camera = getLog("camera", "Front door");
+    const sink = getLog("sink", "azure");
+    const said: ((text: string) => void)[] = [
+      (text) =>
+        camera.info("clip finished: 120 pictures, 1.2 MB", { event: "clip-finished", key: text }),
+      (text) =>
+        camera.warn(`not recording: ${text}; trying again until it works`, { event: "gap-begin" }),
+      (text) => sink.debug("try 3 of yard/x.mp4 failed", { kind: "retry", error: new Error(text) }),
+      (text) =>
+        sink.error("parked, its clips wait on the spool", {
+          error: new Error("Azure answered 403", { cause: new Error(text) }),
+        }),
+    ];
+    while (lines < LINES) {
+      // One line in ten has a secret in some form; the others are as most lines are.
+      if (random() >= 0.1) pick(said)("yard/2026/08/21/20260821T140500Z.mp4 https://h/p?a=1");
+      else {
+        given++;
+        pick(said)(`before ${pick(forms)(pick(secrets))} after`);
+      }
+    }
+    search();
+  } finally {
+    revealedSecrets.clear();
+    for (const secret of before) revealedSecrets.add(secret);
+  }
+  ok(given > LINES / 20);
+  ok(bytes / lines > 100, "a line without its words would hold no secret either");
+});
+
+Deno.test("no text takes out of all proportion to its length", () => {
+  const LENGTH = 400_000;
+  const before = [...revealedSecrets];
+  const timeMs = (piece: string) => {
+    const text = piece.repeat(Math.ceil(LENGTH / piece.length)).slice(0, LENGTH);
+    const startMs = performance.now();
+    redact(text);
+    return performance.now() - startMs;
+  };
+  try {
+    revealedSecrets.add("a secret that is looked for +/=&");
+    timeMs("warm ");
+    const plainMs = Math.max(5, timeMs("an ordinary line of a log, "));
+    const pieces = [
+      "cookie: ",
+      "set-cookie:",
+      "authorization: ",
+      "basic ",
+      "basic A1",
+      "://",
+      "://a",
+    ];
+    pieces.push("sig=", "eyJ", "eyJaaaaaaaa.", "b.0.", "b.1", "ya29.", "%41", "%25", "\\u0041");
+    pieces.push("\\\\", "&amp;", "&#37;", "\"'", "password=", "%5C%5Cu0041&amp;");
+    for (const piece of pieces) {
+      // In proportion it is below ten; what grows with the square of the length is beyond a thousand.
+      const times = timeMs(piece) / plainMs;
+      ok(times < 200, `${JSON.stringify(piece)} takes ${times.toFixed(0)} times as long`);
+    }
+  } finally {
+    revealedSecrets.clear();
+    for (const secret of before) revealedSecrets.add(secret);
+  }
+});

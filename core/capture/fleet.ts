@@ -5,20 +5,45 @@
  *
  * @module
  */
-import { backoffMs } from "../clock.ts";
+import { backoffMs, orAborted } from "../clock.ts";
+import type { Spool } from "../spool/mod.ts";
 import { cameraSlug } from "../spool/slug.ts";
 import type { Board, CameraStatus } from "../status/board.ts";
-import type { Account, Clock, DiscoveredCamera, Log, Source } from "../types.ts";
-import { recordCamera, type RecorderOptions, retryAfterMs } from "./recorder.ts";
+import type {
+  Account,
+  AnyCamera,
+  Archive,
+  CameraEvent,
+  Clock,
+  DiscoveredCamera,
+  ListedCamera,
+  Log,
+  Source,
+} from "../types.ts";
+import { archiveCamera } from "./archiver.ts";
+import type { EventPlan } from "./event_gate.ts";
+import { retryAfterMs } from "./pauses.ts";
+import { recordCamera, type RecorderOptions } from "./recorder.ts";
+import type { TimelapsePlan } from "./timelapse.ts";
+
+/** Which events a camera is recorded for. */
+export interface FleetEvents extends EventPlan {
+  /** `event`: what the camera or its cloud tells; `motion`: what is seen in its pictures here. */
+  readonly mode: "event" | "motion";
+}
 
 /** An account and which of its cameras to record. */
 export interface FleetAccount {
   readonly name: string;
-  readonly account: Account;
+  readonly account: Account<AnyCamera>;
   /** Names or ids; `all` for every camera. */
   readonly cameras: "all" | readonly string[];
   /** See {@linkcode RecorderOptions.stallMs}. */
   readonly stallMs: number;
+  /** Its cameras are recorded around events only. */
+  readonly events?: FleetEvents;
+  /** Of each of its cameras, beside its recording or in its place. */
+  readonly timelapse?: TimelapsePlan;
 }
 
 /** A camera of its own. */
@@ -27,19 +52,30 @@ export interface FleetCamera {
   readonly source: Source;
   /** See {@linkcode RecorderOptions.stallMs}. */
   readonly stallMs: number;
+  /** It is recorded around events only. */
+  readonly events?: FleetEvents;
+  /** Beside its recording or in its place. */
+  readonly timelapse?: TimelapsePlan;
 }
 
 /** What a fleet works with. */
 export interface FleetOptions extends
   Pick<
     RecorderOptions,
-    "encoder" | "spool" | "clipMs" | "product" | "clock" | "random"
+    "encoder" | "soundEncoder" | "clipMs" | "product" | "clock" | "random"
   > {
+  readonly spool: Pick<Spool, "begin" | "list" | "tag">;
   readonly accounts: readonly FleetAccount[];
   readonly cameras: readonly FleetCamera[];
   readonly board: Board;
   /** How often accounts are asked for their cameras, ms. */
   readonly rediscoverMs: number;
+  /** Who is told of events beside the recorder; absent where nobody wants to know. */
+  readonly eventAlerts?: {
+    /** Whether a camera's events are worth asking for although they cost requests. */
+    wants(camera: string, slug: string): boolean;
+    happened(camera: string, slug: string, event: CameraEvent): void;
+  };
   readonly log: (camera?: string) => Log;
 }
 
@@ -50,7 +86,11 @@ const TURN_MS = 2000;
 export async function recordFleet(options: FleetOptions, signal: AbortSignal): Promise<void> {
   const recorders = createRecorders(options, signal);
   for (const camera of options.cameras) {
-    recorders.start({ name: camera.name, id: camera.name, isAmbiguous: false }, camera);
+    const listen = camera.source.events?.bind(camera.source);
+    recorders.start({ name: camera.name, id: camera.name, isAmbiguous: false }, {
+      ...camera,
+      ...(listen === undefined ? {} : { listen }),
+    });
   }
   // Where accounts share a camera's name, the first one configured has it alone, on every start.
   let turn: Promise<unknown> = Promise.resolve();
@@ -68,12 +108,14 @@ export async function recordFleet(options: FleetOptions, signal: AbortSignal): P
 
 /** Starts and stops recorders as cameras come to and leave an account. */
 async function followAccount(
-  { name, account, cameras: wanted, stallMs, waitForTurn, onNamed }: FleetAccount & {
-    /** Resolves when the accounts before this one have named their cameras, or take too long. */
-    waitForTurn(): Promise<void>;
-    /** This one has, or cannot now. */
-    onNamed(): void;
-  },
+  { name, account, cameras: wanted, stallMs, events, timelapse, waitForTurn, onNamed }:
+    & FleetAccount
+    & {
+      /** Resolves when the accounts before this one have named their cameras, or take too long. */
+      waitForTurn(): Promise<void>;
+      /** This one has, or cannot now. */
+      onNamed(): void;
+    },
   options: FleetOptions,
   recorders: Recorders,
   signal: AbortSignal,
@@ -102,8 +144,16 @@ async function followAccount(
         recorded.set(
           camera.id,
           recorders.start({ name: camera.name, id, isAmbiguous: namesakes > 1 }, {
-            source: camera.source,
+            ...("source" in camera
+              ? {
+                source: camera.source,
+                listen: camera.events,
+                tellsAlways: camera.tellsAlways,
+              }
+              : { archive: camera.archive }),
             stallMs,
+            events,
+            timelapse,
           }),
         );
       }
@@ -126,7 +176,7 @@ async function followAccount(
 
 /** Says once which wanted cameras the account does not have; returns what is missing now. */
 function warnOfMissing(
-  found: readonly DiscoveredCamera[],
+  found: readonly ListedCamera[],
   wanted: "all" | readonly string[],
   before: string,
   log: Log,
@@ -138,7 +188,7 @@ function warnOfMissing(
   return missing;
 }
 
-function isWanted(camera: DiscoveredCamera, wanted: "all" | readonly string[]): boolean {
+function isWanted(camera: ListedCamera, wanted: "all" | readonly string[]): boolean {
   return wanted === "all" ||
     wanted.some((text) => text === camera.id || text.toLowerCase() === camera.name.toLowerCase());
 }
@@ -162,16 +212,6 @@ function untilAborted(signal: AbortSignal): Promise<void> {
   return orAborted(new Promise<never>(() => {}), signal).catch(() => {});
 }
 
-/** What `work` gives; an account that does not heed the abort is left behind. */
-function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const abort = () => reject(signal.reason);
-    if (signal.aborted) abort();
-    signal.addEventListener("abort", abort, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
-  });
-}
-
 /** Who a camera is. */
 interface Identity {
   readonly name: string;
@@ -181,9 +221,21 @@ interface Identity {
   readonly isAmbiguous: boolean;
 }
 
+/** Where a camera's video comes from: from itself, or out of its maker's archive. */
+type Feed =
+  & Pick<FleetCamera, "stallMs" | "events" | "timelapse">
+  & (
+    | {
+      readonly source: Source;
+      readonly listen?: DiscoveredCamera["events"];
+      readonly tellsAlways?: boolean;
+    }
+    | { readonly archive: Archive }
+  );
+
 interface Recorders {
   /** Returns the name under which it runs, which is unique. */
-  start(identity: Identity, camera: Pick<FleetCamera, "source" | "stallMs">): string;
+  start(identity: Identity, camera: Feed): string;
   isRunning(key: string): boolean;
   stop(key: string): void;
   finished(): Promise<void>;
@@ -208,8 +260,21 @@ function createRecorders(options: FleetOptions, signal: AbortSignal): Recorders 
     return { key: `${name} (${own.slice(own.lastIndexOf("-") + 1)})`, slug: own };
   }
 
+  /** The timelapse of a camera is a line of its own on the board, and a folder of its own. */
+  function timelapseOf(
+    { camera, slug, status }: Pick<RecorderOptions, "camera" | "slug" | "status">,
+    { timelapse: plan }: Feed,
+  ): RecorderOptions["timelapse"] {
+    if (plan === undefined) return undefined;
+    if (plan.only) return { plan, camera, slug, status };
+    const name = `${camera} (timelapse)`;
+    const own = board.cameras.get(name) ?? followingStatus(name, status);
+    board.cameras.set(name, own);
+    return { plan, camera: name, slug: own.slug, status: own };
+  }
+
   return {
-    start(identity, { source, stallMs }) {
+    start(identity, feed) {
       const { id } = identity;
       const before = [...running].find(([, other]) => other.id === id);
       const { key, slug } = before
@@ -222,10 +287,27 @@ function createRecorders(options: FleetOptions, signal: AbortSignal): Recorders 
       const record = async () => {
         await before?.[1].done; // it was removed a moment ago, and is finishing its clip
         try {
-          await recordCamera(
-            { ...options, camera: key, slug, source, stallMs, status, log },
-            AbortSignal.any([signal, stop.signal]),
-          );
+          const ended = AbortSignal.any([signal, stop.signal]);
+          const own = { ...options, camera: key, slug, status, log };
+          if ("archive" in feed) await archiveCamera({ ...own, archive: feed.archive }, ended);
+          else {
+            const { events, listen, tellsAlways, ...rest } = feed;
+            const alerts = options.eventAlerts;
+            const isWanted = alerts?.wants(key, slug) ?? false;
+            await recordCamera({
+              ...own,
+              ...rest,
+              ...(alerts && isWanted
+                ? { onEvent: (event) => alerts.happened(key, slug, event) }
+                : {}),
+              ...(events
+                ? { events: { plan: events, listen, motion: events.mode === "motion" } }
+                : (tellsAlways || isWanted) && listen
+                ? { listen }
+                : {}),
+              timelapse: timelapseOf(own, feed),
+            }, ended);
+          }
         } catch (error) {
           status.state = "stopped";
           status.reason = String(error);
@@ -247,6 +329,15 @@ function createRecorders(options: FleetOptions, signal: AbortSignal): Recorders 
       await Promise.all([...running.values()].map((recorder) => recorder.done));
     },
   };
+}
+
+/** A status with figures of its own that is as well as `leader` is. */
+function followingStatus(name: string, leader: CameraStatus): CameraStatus {
+  const status = newCameraStatus(name, cameraSlug(name));
+  for (const key of ["state", "reason", "widthPx", "heightPx"] as const) {
+    Object.defineProperty(status, key, { enumerable: true, get: () => leader[key] });
+  }
+  return status;
 }
 
 function newCameraStatus(name: string, slug: string): CameraStatus {

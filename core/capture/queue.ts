@@ -4,8 +4,10 @@
  *
  * Pictures that stand alone (JPEG) are shed evenly: each time the queue is full, every second one
  * goes, and from then on only every second, fourth, … incoming picture is taken until the queue
- * has stayed short for a while. Coded video is shed up to the next key unit, because the units
- * between cannot be decoded without the ones that were shed.
+ * has stayed short for a while. It is full too when its pictures have waited for long: what waits here
+ * is lost at a crash, and a machine that is too slow loses as many pictures with a short queue as with
+ * a long one. A stall of a moment only thins what waits. Coded video is shed up to the next key unit, because the units
+ * between cannot be decoded without the ones that were shed; sound goes on as long as there is room.
  *
  * @module
  */
@@ -25,6 +27,10 @@ export interface UnitQueue extends AsyncIterable<AccessUnit> {
 export interface UnitQueueOptions {
   readonly maxUnits: number;
   readonly maxBytes: number;
+  /** For pictures that stand alone: how long the oldest may wait before they are thinned, ms. */
+  readonly maxWaitMs?: number;
+  /** Monotonic time, ms. */
+  readonly monotonic: () => number;
   /** Every unit of the video track stands alone. */
   readonly allKey: boolean;
   /** The track whose units decide where coded video may be cut. */
@@ -35,10 +41,17 @@ export interface UnitQueueOptions {
 
 const MAX_STRIDE = 16;
 
+/** When nothing has waited for long for such a time, twice as many are taken again, ms. */
+const RECOVERED_MS = 1000;
+
 /** Makes an empty queue for one reader. */
 export function createUnitQueue(options: UnitQueueOptions): UnitQueue {
-  const { maxUnits, maxBytes, allKey, videoTrackId, onShed } = options;
+  const { maxUnits, maxBytes, maxWaitMs = Infinity, allKey, videoTrackId, onShed } = options;
   let units: AccessUnit[] = [];
+  /** When each of them came. */
+  let since: number[] = [];
+  let thinnedAtMs = -Infinity;
+  let waitedAtMs = -Infinity;
   let bytes = 0;
   let ended = false;
   let wake: (() => void) | undefined;
@@ -55,15 +68,33 @@ export function createUnitQueue(options: UnitQueueOptions): UnitQueue {
 
   function halve(): void {
     const kept = units.filter((_, index) => index % 2 === 1);
+    for (let index = 0; index < units.length; index += 2) units[index]?.release?.();
     onShed(units.length - kept.length);
     units = kept;
+    since = since.filter((_, index) => index % 2 === 1);
     bytes = units.reduce((sum, unit) => sum + unit.data.length, 0);
     stride = Math.min(stride * 2, MAX_STRIDE);
     takenWhileShort = 0;
   }
 
+  /** Thins what waits too long, and takes more again when nothing does. */
+  function keepShort(): void {
+    const nowMs = options.monotonic();
+    const waitedMs = nowMs - (since[0] ?? nowMs);
+    if (waitedMs > maxWaitMs / 2) waitedAtMs = nowMs;
+    // One at a time: what has just been thinned needs a moment to be read.
+    if (waitedMs > maxWaitMs && nowMs - thinnedAtMs >= maxWaitMs / 2 && units.length > 1) {
+      thinnedAtMs = nowMs;
+      halve();
+    } else if (stride > 1 && nowMs - Math.max(waitedAtMs, thinnedAtMs) >= RECOVERED_MS) {
+      stride /= 2;
+      thinnedAtMs = nowMs;
+    }
+  }
+
   function acceptPicture(): boolean {
     if (isFull()) halve();
+    if (maxWaitMs < Infinity) keepShort();
     if (units.length > maxUnits / 4) takenWhileShort = 0;
     else if (stride > 1 && ++takenWhileShort >= maxUnits) {
       stride /= 2;
@@ -74,8 +105,8 @@ export function createUnitQueue(options: UnitQueueOptions): UnitQueue {
   }
 
   function acceptCoded(unit: AccessUnit): boolean {
-    const isVideo = unit.trackId === videoTrackId;
-    if (skipping && isVideo && unit.isKey && !isFull()) skipping = false;
+    if (unit.trackId !== videoTrackId) return !isFull();
+    if (skipping && unit.isKey && !isFull()) skipping = false;
     else if (isFull()) skipping = true;
     return !skipping;
   }
@@ -87,11 +118,12 @@ export function createUnitQueue(options: UnitQueueOptions): UnitQueue {
       if (!accepted) {
         if (unit.trackId === videoTrackId) onShed(1);
         if (unit.track) shedTracks.set(unit.trackId, unit.track);
-        return;
+        return unit.release?.();
       }
       const track = unit.track ?? shedTracks.get(unit.trackId);
       shedTracks.delete(unit.trackId);
       units.push(track === unit.track ? unit : { ...unit, track });
+      since.push(options.monotonic());
       bytes += unit.data.length;
       wake?.();
     },
@@ -106,6 +138,7 @@ export function createUnitQueue(options: UnitQueueOptions): UnitQueue {
       while (true) {
         const unit = units.shift();
         if (unit) {
+          since.shift();
           bytes -= unit.data.length;
           yield unit;
         } else if (ended) return;

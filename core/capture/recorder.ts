@@ -6,9 +6,12 @@
  * @module
  */
 import { backoffMs } from "../clock.ts";
+import type { SoundEncoder, SoundEncoderOptions } from "../encode/mod.ts";
 import type { Spool } from "../spool/mod.ts";
 import type { CameraStatus } from "../status/board.ts";
 import {
+  type AccessUnit,
+  type CameraEvent,
   type Clock,
   type Encoder,
   type Log,
@@ -17,8 +20,19 @@ import {
   sourceError,
   sourceErrorKind,
 } from "../types.ts";
-import { createClipWriter } from "./clip_writer.ts";
+import { type ClipWriter, createClipWriter } from "./clip_writer.ts";
+import { createEventGate, type EventGate, type EventPlan } from "./event_gate.ts";
+import {
+  type EventHearer,
+  type EventListening,
+  listenForEvents,
+  type MotionWatch,
+  watchMotion,
+} from "./event_listener.ts";
+import { createEventMarks, type EventMarks } from "./event_marks.ts";
+import { isSpoolError, retryAfterMs, SPOOL_RETRY_MS } from "./pauses.ts";
 import { createUnitQueue } from "./queue.ts";
+import { createTimelapse, type Timelapse, type TimelapsePlan } from "./timelapse.ts";
 
 /** What a recorder works with. */
 export interface RecorderOptions {
@@ -27,16 +41,36 @@ export interface RecorderOptions {
   readonly source: Source;
   /** Where to get an encoder when the camera gives JPEGs. */
   readonly encoder: () => Encoder;
-  readonly spool: Pick<Spool, "begin">;
+  /** Where to get one for sound that a clip cannot hold as it is; without it such sound is left out. */
+  readonly soundEncoder?: (options: SoundEncoderOptions) => SoundEncoder;
+  readonly spool: Pick<Spool, "begin" | "list" | "tag">;
   readonly status: CameraStatus;
   readonly clipMs: number;
   readonly product: string;
   /** A session that yields nothing for so long is given up, ms. */
   readonly stallMs: number;
+  /** Only what happens around events is recorded. */
+  readonly events?: EventRecording;
+  /** Where it is recorded all the time: what tells of events, for the tags of its clips. */
+  readonly listen?: EventListening["listen"];
+  /** Called for every event that is told or seen, also again while one lasts. It must not throw. */
+  readonly onEvent?: (event: CameraEvent) => void;
+  /** A second recording of the same pictures, with the name, folder and status that it has. */
+  readonly timelapse?: {
+    readonly plan: TimelapsePlan;
+    readonly camera: string;
+    readonly slug: string;
+    readonly status: CameraStatus;
+  };
   readonly clock: Clock;
   /** Numbers in [0, 1). */
   readonly random: () => number;
   readonly log: Log;
+}
+
+/** When a camera is recorded that is not recorded all the time. */
+export interface EventRecording extends EventListening {
+  readonly plan: EventPlan;
 }
 
 /** How long the encoder may take to finish when recording is stopped. */
@@ -48,10 +82,14 @@ const GRACE_MS = 500;
  * delay; coded video comes with more bytes, for which fewer and larger writes are cheaper.
  */
 const FRAGMENT_US = { encoded: 500_000, coded: 1_000_000 } as const;
-/** Pause before the spool is tried again after it refused a write. */
-const SPOOL_RETRY_MS = 5000;
 /** What a camera may have waiting for its encoder or its disk. */
-const QUEUE = { maxUnits: 128, maxBytes: 32 * 2 ** 20 };
+const QUEUE = {
+  encoded: { maxUnits: 128, maxBytes: 32 * 2 ** 20, maxWaitMs: 2000 },
+  /** Coded units are small and, with sound, come eighty a second. */
+  coded: { maxUnits: 2048, maxBytes: 32 * 2 ** 20 },
+} as const;
+/** Sound that waits for its pictures to come out of the encoder; the oldest goes. */
+const MAX_WAITING_SOUND = 4096;
 
 /** The longest GOP of at most two seconds that divides the clip length, ms. */
 export function gopLengthMs(clipMs: number): number {
@@ -85,13 +123,46 @@ export async function recordCamera(options: RecorderOptions, signal: AbortSignal
     log.info(`recording again after ${(ms / 1000).toFixed(1)} s`, { event: "gap-end", gapMs: ms });
   };
 
+  const timelapse = options.timelapse && createTimelapse({ ...options, ...options.timelapse });
+  let ending: Promise<void> | undefined;
+  const endTimelapse = () => ending ??= timelapse?.finish() ?? Promise.resolve();
+  // While the session ends, not after it: both have little time.
+  signal.addEventListener("abort", endTimelapse, { once: true });
+
+  const gate = options.events && createEventGate(options.events.plan);
+  const marks = createEventMarks({ ...options, signal });
+  let isHeard = true;
+  const hearer: EventHearer = {
+    note(event) {
+      gate?.note(event);
+      marks.note(event);
+      options.onEvent?.(event);
+    },
+    get isHeard() {
+      return gate?.isHeard ?? isHeard;
+    },
+    set isHeard(value) {
+      isHeard = value;
+      if (gate) gate.isHeard = value;
+    },
+  };
+  const motion = options.events?.motion && gate ? watchMotion(hearer, { log }) : undefined;
+  const listening = options.events && !motion
+    ? listenForEvents(hearer, { ...options.events, clock, random, log }, signal)
+    : options.listen && !options.events
+    ? listenForEvents(hearer, {
+      ...{ listen: options.listen, clock, random, log },
+      consequence: "clips have no tags",
+    }, signal)
+    : Promise.resolve();
+
   status.state = "connecting";
   status.reason = undefined;
   while (!signal.aborted) {
     let firstPictureMs: number | undefined;
     let recorded = false;
     try {
-      await recordSession(options, signal, {
+      await recordSession({ ...options, timelapseOf: timelapse, gate, motion, marks }, signal, {
         onPicture() {
           lastPictureMs = clock.monotonic();
           firstPictureMs ??= lastPictureMs;
@@ -120,24 +191,16 @@ export async function recordCamera(options: RecorderOptions, signal: AbortSignal
       await clock.sleep(pauseMs, { signal }).catch(() => {});
     }
   }
+  signal.removeEventListener("abort", endTimelapse);
+  await endTimelapse();
+  if (signal.aborted) await listening;
+  await marks.idle();
   if (gapSinceMs !== undefined) {
     status.gaps.totalMs += clock.monotonic() - gapSinceMs;
     status.gapSinceMs = undefined;
   }
   status.state = "stopped";
   status.fps = 0;
-}
-
-/** The disk is full or faulty: not the camera's fault, and to be noticed soon when it is mended. */
-function isSpoolError(error: unknown): boolean {
-  return error instanceof Error && "spoolErrorKind" in error;
-}
-
-/** How long an error asks to be waited for, ms. */
-export function retryAfterMs(error: unknown): number {
-  return error instanceof Error && "retryAfterMs" in error && typeof error.retryAfterMs === "number"
-    ? error.retryAfterMs
-    : 0;
 }
 
 /** What is told of a session while it lasts. */
@@ -153,13 +216,18 @@ interface SessionEvents {
  * `signal` was aborted, only what could not be recorded. What does not heed an abort is left behind.
  */
 async function recordSession(
-  options: RecorderOptions,
+  options: RecorderOptions & {
+    readonly timelapseOf: Timelapse | undefined;
+    readonly gate: EventGate | undefined;
+    readonly motion: MotionWatch | undefined;
+    readonly marks: EventMarks;
+  },
   signal: AbortSignal,
   { onPicture, onRecorded }: SessionEvents,
 ): Promise<void> {
   const { camera, status, log, clock } = options;
   const lost = new AbortController();
-  const watchdog = createWatchdog(options, lost);
+  let watchdog = createWatchdog(options, lost, options.source.openWithinMs);
   const sessionSignal = AbortSignal.any([signal, lost.signal]);
   let session: Session;
   try {
@@ -167,6 +235,10 @@ async function recordSession(
   } catch (error) {
     watchdog.stop();
     throw sessionSignal.aborted ? sessionSignal.reason : error;
+  }
+  if (options.source.openWithinMs !== undefined) {
+    watchdog.stop();
+    watchdog = createWatchdog(options, lost);
   }
   const video = session.tracks.find((track) => track.kind === "video");
   if (!video) {
@@ -179,12 +251,28 @@ async function recordSession(
 
   const encoding = video.codec === "jpeg";
   const queue = createUnitQueue({
-    ...QUEUE,
+    ...(encoding ? QUEUE.encoded : QUEUE.coded),
     allKey: encoding,
+    monotonic: () => clock.monotonic(),
     videoTrackId: video.id,
     onShed: (pictures) => status.framesDropped += pictures,
   });
   const rate = createRateMeter(clock, (fps) => status.fps = fps);
+  const { timelapseOf: timelapse, gate, motion } = options;
+  const isOnlyTimelapse = options.timelapse?.plan.only ?? false;
+  let videoNow = video;
+
+  /** Sound of a camera whose pictures are encoded: it goes round the encoder. */
+  const sound: AccessUnit[] = [];
+  const takeSound = (unit: AccessUnit): void => {
+    if (!encoding) return queue.push(unit);
+    sound.push(unit);
+    if (sound.length > MAX_WAITING_SOUND) sound.shift();
+  };
+  const coder = isOnlyTimelapse ? undefined : openSoundEncoder(options, session, takeSound);
+  const tracks = session.tracks
+    .map((track) => track.id === coder?.track.id ? coder.track : track)
+    .filter(({ kind, codec }) => kind === "video" || codec !== "pcm");
 
   /** From the camera into the queue, until the session ends. */
   const pump = async (): Promise<void> => {
@@ -193,22 +281,36 @@ async function recordSession(
       if (unit.trackId === video.id) {
         watchdog.fed(); // sound without pictures is silence too
         onPicture();
-        status.framesCaptured++;
         rate.tick();
       }
       if (unit.track?.kind === "video") {
-        status.widthPx = unit.track.widthPx;
-        status.heightPx = unit.track.heightPx;
+        videoNow = unit.track;
+        status.widthPx = videoNow.widthPx;
+        status.heightPx = videoNow.heightPx;
       }
-      queue.push(unit);
+      if (unit.trackId === video.id) {
+        timelapse?.offer(unit, videoNow);
+        motion?.look(unit, videoNow.codec);
+      }
+      if (isOnlyTimelapse) {
+        onRecorded(); // it is, in its own time
+        unit.release?.();
+        continue;
+      }
+      if (unit.trackId === video.id && !gate) status.framesCaptured++;
+      if (unit.trackId === video.id) queue.push(unit);
+      else if (unit.trackId === coder?.track.id) coder.push(unit);
+      else takeSound(unit);
     }
   };
 
   const drain = new AbortController();
   let captured = false;
   /** Why the session ended. */
-  const capturing: Promise<unknown> = withinGrace(pump(), { signal: sessionSignal, clock })
-    .catch((error: unknown) => error)
+  const capturing: Promise<unknown> = withinGrace(pump().finally(() => coder?.end()), {
+    signal: sessionSignal,
+    clock,
+  }).catch((error: unknown) => error)
     .then((error) => {
       captured = true;
       watchdog.stop();
@@ -223,23 +325,29 @@ async function recordSession(
       if (sessionSignal.aborted) return sessionSignal.reason;
       return error ?? sourceError("offline", "the camera ended the session");
     });
-  const writer = createClipWriter({
-    camera,
-    slug: options.slug,
-    // An encoder's track comes with its first unit.
-    tracks: encoding ? [{ ...video, codec: "h264" }] : session.tracks,
-    clipMs: options.clipMs,
-    fragmentUs: encoding ? FRAGMENT_US.encoded : FRAGMENT_US.coded,
-    product: options.product,
-    spool: options.spool,
-    status,
-    log,
-  });
-  /** From the queue onto the disk. */
-  const write = async (): Promise<void> => {
+  const newWriter = () =>
+    createClipWriter({
+      camera,
+      slug: options.slug,
+      // An encoder's track comes with its first unit.
+      tracks: tracks.map((track) =>
+        encoding && track === video ? { ...video, codec: "h264" } : track
+      ),
+      clipMs: options.clipMs,
+      fragmentUs: encoding ? FRAGMENT_US.encoded : FRAGMENT_US.coded,
+      product: options.product,
+      spool: options.spool,
+      marks: options.marks,
+      status,
+      log,
+    });
+  let writer: ClipWriter | undefined;
+  /** Units that belong together onto the disk. */
+  const writeStretch = async (stretch: AsyncIterable<AccessUnit>): Promise<void> => {
+    const into = writer = newWriter();
     const before = status.framesRecorded;
     const units = encoding
-      ? options.encoder().encode(queue, {
+      ? options.encoder().encode(stretch, {
         camera,
         gopMs: gopLengthMs(options.clipMs),
         signal: drain.signal,
@@ -249,15 +357,29 @@ async function recordSession(
         },
         onRepeated: (frames) => status.framesRecorded += frames,
       })
-      : queue;
+      : stretch;
     for await (const unit of units) {
       try {
-        await writer.write(unit);
+        await into.write(unit);
+        for (const other of sound.splice(0)) await into.write(other);
       } catch (error) {
         lost.abort(error); // no use in capturing what cannot be recorded
         throw error;
       }
       if (status.framesRecorded > before) onRecorded();
+    }
+  };
+  /** From the queue onto the disk: all of it, or what belongs to events. */
+  const write = async (): Promise<void> => {
+    if (!gate) await writeStretch(queue);
+    else {
+      // Watching is as good as recording: what shall be recorded is.
+      const options = { videoId: video.id, onHeld: onRecorded };
+      for await (const stretch of gate.stretches(queue, options)) {
+        await writeStretch(countPictures(stretch, { videoId: video.id, status }));
+        await writer?.finish();
+        writer = undefined;
+      }
     }
     if (!captured) throw new Error("the encoder ended before the camera did");
   };
@@ -271,14 +393,44 @@ async function recordSession(
   }
   const sessionError = await capturing;
   drain.abort();
+  await coder?.[Symbol.asyncDispose]();
   try {
-    await writer.finish();
+    for (const other of sound.splice(0)) await writer?.write(other);
+    await writer?.finish();
   } catch (error) {
     failure ??= { error };
   }
   await closeSession(session, options);
   if (failure) throw failure.error;
   throw sessionError;
+}
+
+/** An encoder for the session's sound, where it is of a kind that clips do not hold. */
+function openSoundEncoder(
+  { soundEncoder, log }: RecorderOptions,
+  { tracks }: Session,
+  onUnit: (unit: AccessUnit) => void,
+): SoundEncoder | undefined {
+  const track = tracks.find(({ kind, codec }) => kind === "audio" && codec === "pcm");
+  if (track?.kind !== "audio") return undefined;
+  try {
+    if (soundEncoder !== undefined) return soundEncoder({ track, log, onUnit });
+    log.warn("its sound is left out: nothing here can code it");
+  } catch (error) {
+    log.warn(`its sound is left out: ${error instanceof Error ? error.message : error}`);
+  }
+  return undefined;
+}
+
+/** Pictures count as captured when they are to be recorded. */
+async function* countPictures(
+  units: AsyncIterable<AccessUnit>,
+  { videoId, status }: { readonly videoId: number; readonly status: CameraStatus },
+): AsyncGenerator<AccessUnit> {
+  for await (const unit of units) {
+    if (unit.trackId === videoId) status.framesCaptured++;
+    yield unit;
+  }
 }
 
 /** Opens the camera's session, and closes one that comes when nobody waits any more. */
@@ -323,11 +475,13 @@ async function withinGrace<T>(
   }
 }
 
-/** Gives the session up when the camera has been silent for too long. */
+/** Gives the session up when the camera has been silent for too long, or `patienceMs` if that is more. */
 function createWatchdog(
-  { clock, stallMs }: RecorderOptions,
+  { clock, stallMs: usualMs }: RecorderOptions,
   lost: AbortController,
+  patienceMs = 0,
 ): { fed(): void; stop(): void } {
+  const stallMs = Math.max(usualMs, patienceMs);
   const stopped = new AbortController();
   let fedAt = clock.monotonic();
   (async () => {

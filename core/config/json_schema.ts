@@ -9,6 +9,7 @@ import { type JsonSchema, toJsonSchema } from "@valibot/to-json-schema";
 import * as v from "valibot";
 import { configShape, type ConfigTables, entriesOf, isValibotSchema } from "./schema.ts";
 import { choicesOf, markOf, unwrapped } from "./shape.ts";
+import type { ConfigSchema } from "../types.ts";
 import type { ValueMark } from "./values.ts";
 
 /** A JSON Schema, or a part of one. */
@@ -34,6 +35,8 @@ const MARKS: Readonly<Record<ValueMark["camsink"], JsonSchema>> = {
   secret: { title: "secret", minLength: 1, examples: ["env:NAME", "file:/path/to/secret"] },
   path: { title: "path", minLength: 1 },
   url: { title: "URL", format: "uri", pattern: "^[Hh][Tt][Tt][Pp][Ss]?://" },
+  // No format: passwords in such addresses are seldom encoded as a URI wants them.
+  "rtsp-url": { title: "RTSP address", pattern: "^[Rr][Tt][Ss][Pp][Ss]?://" },
 };
 
 /** A schema's own description, or that of what it makes optional. */
@@ -53,33 +56,69 @@ function isJsonSchema(value: unknown): value is JsonSchema {
  * Adds what the library leaves out: it does not carry over what stands after a transformation, as
  * the description of every duration and secret does.
  */
-function described(schema: unknown, json: JsonSchema["items"] | undefined): JsonSchema {
+function described(
+  schema: unknown,
+  json: JsonSchema["items"] | undefined,
+  marks = false,
+): JsonSchema {
   if (!isJsonSchema(json)) return {};
   if (!isValibotSchema(schema)) return json;
   const { camsink: _mark, ...result }: JsonSchema & { camsink?: unknown } = json;
   const inner = unwrapped(schema);
   const mark = result.type === "string" ? markOf(schema) : undefined;
-  if (mark !== undefined) Object.assign(result, MARKS[mark]);
+  if (mark !== undefined) Object.assign(result, MARKS[mark], marks ? { format: mark } : {});
   const description = descriptionOf(schema);
   if (description) result.description = description;
   else delete result.description;
   const entries = entriesOf(inner);
   if (result.properties && entries) {
     result.properties = Object.fromEntries(
-      Object.entries(result.properties).map(([key, part]) => [key, described(entries[key], part)]),
+      Object.entries(result.properties).map((
+        [key, part],
+      ) => [key, described(entries[key], part, marks)]),
     );
   }
   if (isJsonSchema(result.additionalProperties) && "value" in inner) {
-    result.additionalProperties = described(inner.value, result.additionalProperties);
+    result.additionalProperties = described(inner.value, result.additionalProperties, marks);
   }
   if (isJsonSchema(result.items) && "item" in inner) {
-    result.items = described(inner.item, result.items);
+    result.items = described(inner.item, result.items, marks);
   }
   const choices = choicesOf(inner);
-  const choice = (part: JsonSchema["items"], index: number) => described(choices[index], part);
+  const choice = (part: JsonSchema["items"], index: number) =>
+    described(choices[index], part, marks);
   if (result.oneOf) result.oneOf = result.oneOf.map(choice);
   if (result.anyOf) result.anyOf = result.anyOf.map(choice);
   return result;
+}
+
+/** What a library can say of its schemas itself: https://standardschema.dev/json-schema. */
+interface SaysJsonSchema {
+  readonly jsonSchema?: {
+    readonly input?: (options: { readonly target: "draft-07" }) => unknown;
+  };
+}
+
+/**
+ * The JSON Schema of a sink's options, with Camsink's own formats marked as such. Of a library that
+ * cannot tell, it says no more than that an object is expected.
+ */
+export function optionsJsonSchema(
+  schema: ConfigSchema<unknown>,
+): Readonly<Record<string, unknown>> {
+  let found: unknown;
+  try {
+    found = isValibotSchema(schema)
+      ? described(
+        schema,
+        toJsonSchema(schema, { typeMode: "input", target: "draft-07", errorMode: "ignore" }),
+        true,
+      )
+      : (schema["~standard"] as SaysJsonSchema).jsonSchema?.input?.({ target: "draft-07" });
+  } catch {
+    // A schema with parts that JSON Schema cannot say.
+  }
+  return isJsonSchema(found) ? { ...found } : { type: "object" };
 }
 
 /** The JSON Schema of the configuration file with these types. */

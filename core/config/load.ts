@@ -7,18 +7,20 @@
  *
  * @module
  */
-import { readFile, stat } from "node:fs/promises";
-import { dirname, join, resolve } from "node:path";
+import { readFile } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
 import process from "node:process";
 import { getNodeValue } from "jsonc-parser";
 import * as v from "valibot";
+import { type FindOptions, lookForConfig, processEnv, resolvePath } from "./find.ts";
 import { located, parseText, repeatedKeys } from "./jsonc.ts";
 import { ConfigError, type Problem, problemsOf } from "./problems.ts";
 import { type Config, configSchema, configShape, type ConfigTables } from "./schema.ts";
-import { checkSecrets, isOpenToOthers, resolvePath, type Surroundings } from "./secrets.ts";
+import { checkSecrets, openness, type Surroundings } from "./secrets.ts";
 import { type Place, placesOf, replaced } from "./shape.ts";
 
 export { ConfigError, type Problem } from "./problems.ts";
+export type { FindOptions } from "./find.ts";
 export type {
   AccountConfig,
   CameraConfig,
@@ -39,16 +41,6 @@ export interface LoadedConfig {
   readonly warnings: readonly string[];
 }
 
-/** Where to look for the file. */
-export interface FindOptions {
-  /** `--config`. */
-  readonly explicit?: string;
-  /** Default: the working directory. */
-  readonly cwd?: string;
-  /** Default: the environment of the process. */
-  readonly env?: (name: string) => string | undefined;
-}
-
 /** How to read the file. */
 export interface LoadOptions {
   readonly tables: ConfigTables;
@@ -63,57 +55,20 @@ export interface LoadOptions {
   readonly isWindows?: boolean;
 }
 
-const NAMES = ["camsink.jsonc", "camsink.json"];
-
-/** The environment; a variable that may not be read counts as not set. */
-const processEnv = (name: string): string | undefined => process.env[name];
-
 /**
- * Whether there is a file. One that may not be read counts as there, so that it is told and not
- * passed over; but a folder that this process was not given (Deno's permissions) has none.
- */
-async function exists(path: string): Promise<boolean> {
-  try {
-    await stat(path);
-    return true;
-  } catch (error) {
-    return error instanceof Error && "code" in error && error.code === "EACCES";
-  }
-}
-
-/**
- * The configuration file: `--config`, then `$CAMSINK_CONFIG`, then `camsink.jsonc` or `camsink.json`
- * in the working directory, then in `$XDG_CONFIG_HOME/camsink` (`~/.config/camsink`; on Windows
- * `%APPDATA%\camsink`). `undefined` if there is none.
+ * The configuration file, see {@linkcode lookForConfig}; `undefined` if there is none.
  *
  * @throws {ConfigError} if a file was named that is not there
  */
 export async function findConfig(options: FindOptions = {}): Promise<string | undefined> {
-  const env = options.env ?? processEnv;
-  const cwd = options.cwd ?? process.cwd();
-  const fromEnv = env("CAMSINK_CONFIG");
-  const named: readonly (readonly [string | undefined, string])[] = [
-    [options.explicit, "--config"],
-    [fromEnv === "" ? undefined : fromEnv, "$CAMSINK_CONFIG"],
-  ];
-  for (const [path, by] of named) {
-    if (path === undefined) continue;
-    const absolute = resolve(cwd, path);
-    if (await exists(absolute)) return absolute;
-    throw new ConfigError(absolute, [{
+  const { path, missingBy } = await lookForConfig(options);
+  if (path !== undefined && missingBy !== undefined) {
+    throw new ConfigError(path, [{
       path: [],
-      text: `there is no such file, but ${by} names it; make one with: camsink init`,
+      text: `there is no such file, but ${missingBy} names it; make one with: camsink init`,
     }]);
   }
-  const home = env("HOME") ?? env("USERPROFILE");
-  const user = env("XDG_CONFIG_HOME") || env("APPDATA") || (home && join(home, ".config"));
-  for (const folder of [cwd, ...(user ? [join(user, "camsink")] : [])]) {
-    for (const name of NAMES) {
-      const path = join(folder, name);
-      if (await exists(path)) return path;
-    }
-  }
-  return undefined;
+  return path;
 }
 
 /**
@@ -138,14 +93,11 @@ export async function loadConfig(path: string, options: LoadOptions): Promise<Lo
     }]);
   }
   const { config, warnings, hasLiterals } = await parseConfig(text, { ...options, path: absolute });
-  if (hasLiterals) {
-    const surroundings = surroundingsOf(options);
-    if (await isOpenToOthers(absolute, surroundings)) {
-      warnings.push(
-        `${absolute}: it holds secrets and can be read by other users of this machine; run: ` +
-          `chmod 600 ${absolute}`,
-      );
-    }
+  const open = hasLiterals ? await openness(absolute, surroundingsOf(options)) : undefined;
+  if (open) {
+    const text = `it holds secrets itself, and ${open.text}`;
+    if (open.refused) throw new ConfigError(absolute, [{ path: [], text }]);
+    warnings.push(text);
   }
   return { path: absolute, config, warnings };
 }

@@ -73,10 +73,16 @@ const VALUES = `
   without a restart:
   - \`"env:NAME"\`: the environment variable NAME;
   - \`"file:PATH"\`: the content of a file, without blanks at its ends. It must be readable by its owner
-    alone (\`chmod 600\`); files below \`/run/secrets\` and \`$CREDENTIALS_DIRECTORY\` are excepted, since
-    a container runtime or systemd keeps others out. \`CAMSINK_ALLOW_OPEN_SECRETS=1\` switches the
-    check off.
-  - A secret that stands in the file itself works, with a warning that says how to move it.
+    alone (\`chmod 600\`), else it is refused. Files below \`/run/secrets\` and \`$CREDENTIALS_DIRECTORY\`
+    and in a volume of Kubernetes are excepted, since a container runtime or systemd keeps others
+    out. \`CAMSINK_ALLOW_OPEN_SECRETS=1\` makes a warning of the refusal.
+  - \`"keyvault:https://NAME.vault.azure.net/secrets/X"\` (or with \`/VERSION\`): a secret of Azure Key
+    Vault. The login is what the surroundings offer: \`AZURE_TENANT_ID\`, \`AZURE_CLIENT_ID\` and
+    \`AZURE_CLIENT_SECRET\`, a workload identity, the machine's managed identity, or \`az login\`. It
+    needs the role Key Vault Secrets User. A new value is noticed within 5 minutes, and within
+    seconds where the old one is refused.
+  - A secret that stands in the file itself works, with a warning that says how to move it. The same
+    rule then holds for the configuration file: one that others can read is refused.
 `;
 
 type Part = JsonSchema["items"];

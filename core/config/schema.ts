@@ -12,11 +12,18 @@
  */
 import * as v from "valibot";
 import type { ConfigSchema, Secret } from "../types.ts";
-import { duration, filePath, httpUrl, makeSecret, rate, secret, size } from "./values.ts";
+import { type EventAlertsConfig, eventAlertsField } from "./event_alerts.ts";
+import { type EventsConfig, eventsField } from "./events.ts";
+import { type TimelapseConfig, timelapseField } from "./timelapse.ts";
+import { DEFAULT_SPOOL } from "./find.ts";
+import { enabled, sinkConfig, sinkFields } from "./sink_fields.ts";
+import { duration, filePath, httpUrl, makeSecret, secret, size } from "./values.ts";
 
 /** A kind of account or camera: the schema of its options, without `type` and the common keys. */
 export interface TypeWithOptions {
   readonly options: v.GenericSchema;
+  /** What becomes of the options, where that is not just what the schema yields. */
+  readonly yields?: (found: { readonly input: unknown; readonly output: unknown }) => unknown;
 }
 
 /** A kind of sink, as a sink plugin has it. */
@@ -39,6 +46,10 @@ export interface ConfigTables {
 export interface AccountConfig {
   readonly type: string;
   readonly enabled: boolean;
+  /** Of each of its cameras; absent where they are recorded all the time. */
+  readonly events?: EventsConfig;
+  /** Of each of its cameras. */
+  readonly timelapse?: TimelapseConfig;
   /** Which of its cameras to record, by name or id. */
   readonly cameras: "all" | readonly string[];
   /** What the schema of this type yielded. */
@@ -49,6 +60,9 @@ export interface AccountConfig {
 export interface CameraConfig {
   readonly type: string;
   readonly enabled: boolean;
+  /** Absent where it is recorded all the time. */
+  readonly events?: EventsConfig;
+  readonly timelapse?: TimelapseConfig;
   /** What it is called; its key in the file where no `name` is given. */
   readonly name: string;
   /** What the schema of this type yielded. */
@@ -63,8 +77,16 @@ export interface SinkConfig {
   readonly required: boolean;
   /** Most bytes per UTC day. */
   readonly perDayBytes?: number;
-  /** Most bytes per second. */
-  readonly bytesPerSecond?: number;
+  /** Most bytes per second, always or in parts of the day (local time, minutes since midnight). */
+  readonly bytesPerSecond?:
+    | number
+    | readonly {
+      readonly fromMinute: number;
+      readonly toMinute: number;
+      readonly bytesPerSecond: number;
+    }[];
+  /** What the sink may hold; the rest is removed from it, oldest first. */
+  readonly retain?: { readonly ageMs?: number; readonly sizeBytes?: number };
   /** Clips on their way at once. */
   readonly concurrency?: number;
   /** What the schema of this type yielded. */
@@ -97,6 +119,7 @@ export interface Config {
   readonly alerts: {
     readonly webhook?: Secret;
     readonly heartbeat?: Secret;
+    readonly events?: EventAlertsConfig;
   };
 }
 
@@ -115,13 +138,10 @@ export function isValibotSchema(schema: unknown): schema is v.GenericSchema {
 type Fields = Readonly<Record<string, v.GenericSchema>>;
 type Entry = (types: TypeTable, common: Fields, what: string) => v.GenericSchema;
 
-const enabled = v.pipe(
-  v.optional(v.boolean(), true),
-  v.description("false switches it off and keeps its settings."),
-);
-
 const accountFields: Fields = {
   enabled,
+  events: eventsField,
+  timelapse: timelapseField,
   cameras: v.pipe(
     v.optional(
       v.union(
@@ -136,67 +156,13 @@ const accountFields: Fields = {
 
 const cameraFields: Fields = {
   enabled,
+  events: eventsField,
+  timelapse: timelapseField,
   name: v.pipe(
     v.optional(v.pipe(v.string("expected a name"), v.nonEmpty("expected a name"))),
     v.description("What the camera is called; without it, its key in this file."),
   ),
 };
-
-const sinkFields = {
-  enabled,
-  required: v.pipe(
-    v.optional(v.boolean(), true),
-    v.description(
-      "Whether a clip stays on the spool until this sink has it. With false it may go, when all " +
-        "required sinks have it, before this one does.",
-    ),
-  ),
-  limit: v.optional(
-    v.pipe(
-      v.strictObject({
-        perDay: v.optional(
-          v.pipe(
-            size(),
-            v.minValue(1, 'expected a size such as "500MB", "20GB" or "512MiB"'),
-            v.description(
-              "Most bytes a day (UTC); what is over waits on the spool for the next day.",
-            ),
-          ),
-        ),
-      }, "expected an object"),
-      v.description("How much the sink may be sent: for those who pay by the byte."),
-    ),
-  ),
-  bandwidth: v.optional(
-    v.pipe(
-      rate(),
-      v.description("Most bytes per second, over all clips of this sink together."),
-    ),
-  ),
-  concurrency: v.optional(
-    v.pipe(
-      v.number("expected a whole number from 1 to 64"),
-      v.integer("expected a whole number from 1 to 64"),
-      v.minValue(1, "expected a whole number from 1 to 64"),
-      v.maxValue(64, "expected a whole number from 1 to 64"),
-      v.description("How many clips are on their way at once; without it, 4."),
-    ),
-  ),
-};
-
-/** A sink entry with the units of its common keys in their names. A type may have keys like them. */
-function sinkConfig(entry: unknown): SinkConfig {
-  const { limit, bandwidth, concurrency, ...rest } = entry as SinkConfig & {
-    readonly limit?: { readonly perDay?: number };
-    readonly bandwidth?: number;
-  };
-  return {
-    ...rest,
-    ...(concurrency === undefined ? {} : { concurrency }),
-    ...(limit?.perDay === undefined ? {} : { perDayBytes: limit.perDay }),
-    ...(bandwidth === undefined ? {} : { bytesPerSecond: bandwidth }),
-  };
-}
 
 /** The address of somebody to tell; given in the file, or by reference since many hold a token. */
 function calledUrl() {
@@ -230,7 +196,9 @@ const shapeOfEntry: Entry = (types, common) =>
         ...common,
         ...own,
       };
-      return own ? v.strictObject(fields) : v.looseObject(fields);
+      const isOpen = own === undefined ||
+        isValibotSchema(options) && options.type === "loose_object";
+      return isOpen ? v.looseObject(fields) : v.strictObject(fields);
     }),
   );
 
@@ -286,8 +254,9 @@ const validatedEntry: Entry = (types, common, what) =>
       for (const [key, field] of Object.entries(common)) {
         if (Object.hasOwn(own, key)) continue;
         const result = v.safeParse(field, input[key]);
-        if (result.success) yielded[key] = result.output;
-        else {
+        if (result.success) {
+          if (result.output !== undefined) yielded[key] = result.output;
+        } else {
           for (const issue of result.issues) {
             report({ ...issue, path: [...pathOf(key), ...(issue.path ?? [])] });
           }
@@ -305,7 +274,10 @@ const validatedEntry: Entry = (types, common, what) =>
       for (const key of Object.keys(common)) {
         if (Object.hasOwn(own, key)) yielded[key] = output[key];
       }
-      return { ...yielded, type: input.type, options: result.output };
+      const found = "options" in type && type.yields
+        ? type.yields({ input: rest, output: result.output })
+        : result.output;
+      return { ...yielded, type: input.type, options: found };
     }),
   );
 
@@ -432,7 +404,7 @@ function sections(tables: ConfigTables, entry: Entry) {
               filePath(),
               v.description("The folder where clips wait for delivery."),
             ),
-            "./spool",
+            DEFAULT_SPOOL,
           ),
           limit: v.optional(
             v.pipe(size(), v.description("How much the spool may hold; without it, the disk.")),
@@ -490,6 +462,7 @@ function sections(tables: ConfigTables, entry: Entry) {
               ),
             ),
           ),
+          events: eventAlertsField,
         }, "expected an object"),
         {},
       ),
@@ -514,6 +487,13 @@ export function configSchema(tables: ConfigTables): v.GenericSchema<unknown, Con
     ),
     v.rawCheck(({ dataset, addIssue }) => {
       if (!dataset.typed) return;
+      const { alerts } = dataset.value;
+      if (alerts.events !== undefined && alerts.webhook === undefined) {
+        addIssue({
+          message: 'expected "webhook" beside it: there is nobody to tell of events',
+          path: pathOf("alerts", "events"),
+        });
+      }
       // Two cameras of one name would be one in the log and one folder in the sinks.
       const seen = new Map<string, string>();
       for (const [key, entry] of Object.entries(dataset.value.cameras)) {

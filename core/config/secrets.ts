@@ -5,8 +5,8 @@
  *
  * @module
  */
-import { stat } from "node:fs/promises";
-import { isAbsolute, join, resolve } from "node:path";
+import { lstat, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { formatPath, type Path, type Place } from "./shape.ts";
 import type { Problem } from "./problems.ts";
 import { revealedSecrets } from "./values.ts";
@@ -33,23 +33,12 @@ export const ALLOW_OPEN_SECRETS = "CAMSINK_ALLOW_OPEN_SECRETS";
 /** Stands where a secret may stand, and is known to everybody: Azure's local emulator. */
 const PUBLIC = new Set(["UseDevelopmentStorage=true"]);
 
-/** A path of the configuration made absolute: relative ones stand beside the file. */
-export function resolvePath(
-  path: string,
-  folder: string,
-  env: Surroundings["env"],
-): string {
-  const home = env("HOME") ?? env("USERPROFILE");
-  if (/^~[\\/]/.test(path) && home !== undefined) return join(home, path.slice(2));
-  return isAbsolute(path) ? path : resolve(folder, path);
-}
-
 /**
  * Whether others than the owner can read the file, as its mode says; on Windows never.
  *
  * @throws if there is no such file
  */
-export async function isOpenToOthers(path: string, { isWindows }: Surroundings): Promise<boolean> {
+async function isOpenToOthers(path: string, { isWindows }: Surroundings): Promise<boolean> {
   const { mode } = await stat(path);
   return !isWindows && (mode & 0o077) !== 0;
 }
@@ -63,12 +52,35 @@ function suggestedVariable(path: Path): string {
 }
 
 /**
- * Folders that a service manager or container runtime fills with secrets for one service alone;
- * their modes say nothing (Docker's are 0444).
+ * Folders that a service manager or container runtime fills for one service alone; their modes say
+ * nothing (Docker's are 0444). Kubernetes' volumes may be anywhere, and are known by the link
+ * `..data`, by which their files are exchanged all at once.
  */
-function isManaged(path: string, env: Surroundings["env"]): boolean {
+async function isManaged(path: string, env: Surroundings["env"]): Promise<boolean> {
   const folders = ["/run/secrets", env("CREDENTIALS_DIRECTORY")];
-  return folders.some((folder) => folder !== undefined && path.startsWith(`${folder}/`));
+  if (folders.some((folder) => folder !== undefined && path.startsWith(`${folder}/`))) return true;
+  return await lstat(join(dirname(path), "..data"))
+    .then((found) => found.isSymbolicLink(), () => false);
+}
+
+/**
+ * What is to be said of a file of secrets that others than its owner can read: that it is refused,
+ * with the fix; only that it is so, where the user allows it; nothing of one that is well.
+ *
+ * @throws if there is no such file
+ */
+export async function openness(
+  path: string,
+  surroundings: Surroundings,
+): Promise<{ readonly text: string; readonly refused: boolean } | undefined> {
+  if (!await isOpenToOthers(path, surroundings)) return undefined;
+  if (await isManaged(path, surroundings.env)) return undefined;
+  const open = `${path} can be read by other users of this machine`;
+  if (surroundings.env(ALLOW_OPEN_SECRETS) === "1") return { text: open, refused: false };
+  return {
+    text: `${open}; run: chmod 600 ${path} (or set ${ALLOW_OPEN_SECRETS}=1 to allow it)`,
+    refused: true,
+  };
 }
 
 /**
@@ -89,7 +101,7 @@ export async function checkSecrets(
     const at = formatPath(path);
     const problem = (text: string): Problem => ({ path, text: `${at}: ${text}` });
     const missing = options.requireSecrets ? problems : warnings;
-    const [, scheme, name = ""] = /^(env|file):(.*)$/s.exec(value) ?? [];
+    const [, scheme, name = ""] = /^(env|file|keyvault):(.*)$/s.exec(value) ?? [];
     if (scheme === "env") {
       if ((surroundings.env(name) ?? "").trim() === "") {
         missing.push(problem(
@@ -97,24 +109,17 @@ export async function checkSecrets(
         ));
       }
     } else if (scheme === "file") {
-      let isOpen: boolean;
+      let found: Awaited<ReturnType<typeof openness>>;
       try {
-        isOpen = await isOpenToOthers(name, surroundings);
+        found = await openness(name, surroundings);
       } catch (error) {
         const code = error instanceof Error && "code" in error ? error.code : undefined;
         const why = code === "ENOENT" ? "there is no such file" : String(code ?? error);
         missing.push(problem(`cannot read ${name}: ${why}; expected a file that holds the secret`));
         continue;
       }
-      if (!isOpen || isManaged(name, surroundings.env)) continue;
-      const open = `${name} can be read by other users of this machine`;
-      if (surroundings.env(ALLOW_OPEN_SECRETS) === "1") warnings.push(problem(open));
-      else {
-        problems.push(problem(
-          `${open}; run: chmod 600 ${name} (or set ${ALLOW_OPEN_SECRETS}=1 to allow it)`,
-        ));
-      }
-    } else {
+      if (found) (found.refused ? problems : warnings).push(problem(found.text));
+    } else if (scheme !== "keyvault") { // a vault is asked when its secret is used
       hasLiterals = true;
       // From here on it may turn up in a message.
       if (value.trim().length >= 6) revealedSecrets.add(value.trim());

@@ -32,7 +32,7 @@ import {
   sinkErrorKind,
 } from "../types.ts";
 import { conflictKey, type DeliverySpool, type Receipt } from "./contract.ts";
-import { Bandwidth, DailyCap } from "./pace.ts";
+import { Bandwidth, DailyCap, type Rate } from "./pace.ts";
 import { secretsFingerprint } from "./secrets.ts";
 import { watchedPut } from "./watched_put.ts";
 
@@ -53,12 +53,19 @@ export interface DeliveryOptions {
   readonly concurrency?: number;
   /** A try without progress for so long is given up, ms. Default 30 s. */
   readonly stallMs?: number;
+  /**
+   * Resolves when the sink could begin, where it has to wait for others of its machine first: that is
+   * no stall.
+   */
+  readonly turn?: (options: { readonly signal: AbortSignal }) => Promise<void>;
   /** Most bytes per UTC day. */
   readonly perDayBytes?: number;
   /** What this day has seen already, bytes. */
   readonly usedTodayBytes?: number;
   /** Most bytes per second, over all clips of this sink. */
-  readonly bytesPerSecond?: number;
+  readonly bytesPerSecond?: Rate;
+  /** Takes secrets out of what is written down: a server may throw a request back in its answer. */
+  readonly redact?: (text: string) => string;
   /** The sink's credentials: a parked sink is probed when one changes. See `secretsIn`. */
   readonly secrets?: readonly Secret[];
 }
@@ -90,6 +97,8 @@ const LOGGED_AFTER_ROUNDS = 3;
 const PROBE_MS = { auth: 300_000, full: 60_000, refused: 300_000 } as const;
 const SECRET_POLL_MS = 5000;
 const GRACE_MS = 2000;
+/** Characters of a reason that are kept. */
+const MAX_REASON = 500;
 const DAY_MS = 86_400_000;
 
 /** Why nothing goes at the moment. */
@@ -113,7 +122,8 @@ interface Tries {
 class SinkDelivery implements Delivery {
   readonly #options: DeliveryOptions;
   readonly #concurrency: number;
-  readonly #cap: DailyCap | undefined;
+  /** Counts also where there is no limit. */
+  readonly #cap: DailyCap;
   readonly #bandwidth: Bandwidth | undefined;
   readonly #underWay = new Map<string, Promise<void>>();
   readonly #tries = new Map<string, Tries>();
@@ -137,9 +147,7 @@ class SinkDelivery implements Delivery {
     this.#options = options;
     this.#concurrency = options.concurrency ?? 4;
     const { clock, perDayBytes, usedTodayBytes, bytesPerSecond } = options;
-    if (perDayBytes !== undefined) {
-      this.#cap = new DailyCap(perDayBytes, clock, usedTodayBytes);
-    }
+    this.#cap = new DailyCap(perDayBytes ?? Infinity, clock, usedTodayBytes);
     if (bytesPerSecond !== undefined) this.#bandwidth = new Bandwidth(bytesPerSecond, clock);
     this.#show();
   }
@@ -192,10 +200,10 @@ class SinkDelivery implements Delivery {
     while (this.#underWay.size < this.#slots()) {
       const clip = spool.next(name, { excluding });
       if (clip === undefined) return this.#setCapReached(false);
-      if (this.#cap?.allows(clip.bytes) === false) return this.#setCapReached(true);
+      if (!this.#cap.allows(clip.bytes)) return this.#setCapReached(true);
       this.#setCapReached(false);
       excluding.add(clip.key);
-      this.#cap?.add(clip.bytes);
+      this.#cap.add(clip.bytes);
       const { key } = clip;
       const tried = this.#try(clip, signal).finally(() => {
         this.#underWay.delete(key);
@@ -255,6 +263,7 @@ class SinkDelivery implements Delivery {
       if (this.#options.secrets?.length) {
         this.#fingerprint = await secretsFingerprint(this.#options.secrets);
       }
+      await this.#options.turn?.({ signal });
       const bandwidth = this.#bandwidth;
       const result = await watchedPut(sink, sent, {
         signal,
@@ -282,7 +291,7 @@ class SinkDelivery implements Delivery {
       // Stopping is no failure; the clip stays where it is.
       if (!signal.aborted || ended) await this.#failed(clip, tries, pausesBefore, error);
     } finally {
-      if (!ended) this.#cap?.add(sentBytes - clip.bytes);
+      if (!ended) this.#cap.add(sentBytes - clip.bytes);
     }
   }
 
@@ -341,8 +350,10 @@ class SinkDelivery implements Delivery {
     this.#pause(clip, tries, pausesBefore, reason, retryAfterMs(error));
   }
 
-  async #putAside(clip: Clip, reason: string): Promise<void> {
-    const { spool, name, log, status } = this.#options;
+  async #putAside(clip: Clip, said: string): Promise<void> {
+    const { spool, name, log, status, redact = (text) => text } = this.#options;
+    // Whole when secrets are taken out: half of one would not be known.
+    const reason = redact(said).slice(0, MAX_REASON);
     try {
       await spool.quarantine(name, clip.key, reason);
     } catch (error) {
@@ -375,7 +386,7 @@ class SinkDelivery implements Delivery {
     reason: string,
     askedMs: number | undefined,
   ): void {
-    const { clock, random, log } = this.#options;
+    const { clock, random, log, name } = this.#options;
     const now = clock.monotonic();
     this.#failuresInRow++;
     if (this.#trouble !== undefined && this.#trouble.kind !== "retry" && this.#underWay.size > 1) {
@@ -422,7 +433,7 @@ class SinkDelivery implements Delivery {
     if (this.#trouble?.kind !== "auth" || !secrets?.length) return;
     if (now - this.#secretsReadAtMs < SECRET_POLL_MS) return;
     this.#secretsReadAtMs = now;
-    const fingerprint = await secretsFingerprint(secrets);
+    const fingerprint = await secretsFingerprint(secrets, { maxAgeMs: SECRET_POLL_MS });
     if (fingerprint === this.#fingerprint) return;
     this.#fingerprint = fingerprint;
     this.nudge();
@@ -433,7 +444,7 @@ class SinkDelivery implements Delivery {
     if (reached === this.#capReached) return;
     const today = Math.floor(clock.now() / DAY_MS);
     // Once a day: the clips of an optional sink may go before it takes them, and new ones come.
-    if (reached && this.#cap && today > this.#capLoggedDay) {
+    if (reached && today > this.#capLoggedDay) {
       this.#capLoggedDay = today;
       log.warn(
         `the limit of ${formatBytes(perDayBytes)} a day is reached; clips wait on the ` +
@@ -462,7 +473,7 @@ class SinkDelivery implements Delivery {
       }
     }
     // The wall clock may jump, so midnight is looked for again and again.
-    if (this.#capReached && this.#cap) dueMs.push(Math.min(this.#cap.waitMs, 60_000));
+    if (this.#capReached) dueMs.push(Math.min(this.#cap.waitMs, 60_000));
     await this.#race(
       signal,
       [rung],
@@ -510,6 +521,11 @@ class SinkDelivery implements Delivery {
     const { clips, bytes } = spool.backlog(name);
     status.backlogClips = clips;
     status.backlogBytes = bytes;
+    status.usedTodayBytes = this.#cap.usedBytes;
+    const { perDayBytes, sink: { credentialExpiresAtMs } } = this.#options;
+    if (perDayBytes !== undefined) status.perDayBytes = perDayBytes;
+    if (credentialExpiresAtMs === undefined) delete status.credentialExpiresAtMs;
+    else status.credentialExpiresAtMs = credentialExpiresAtMs;
     if (this.#isParked() || this.#capReached) status.state = "parked";
     else if (this.#trouble) status.state = "retrying";
     else status.state = this.#underWay.size > 0 ? "delivering" : "idle";

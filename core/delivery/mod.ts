@@ -12,4 +12,5 @@ export {
   type ReconcileOptions,
   type Reconciliation,
 } from "./reconcile.ts";
+export { keepRetention, type RetentionOptions } from "./sink_retention.ts";
 export { secretsIn } from "./secrets.ts";

@@ -62,14 +62,38 @@ export class DailyCap {
   }
 }
 
+/** A rate for a part of every day; times are those of the machine's time zone. */
+export interface RateSpan {
+  /** Minutes since midnight. */
+  readonly fromMinute: number;
+  /** Minutes since midnight; not later than `fromMinute` means the next day. */
+  readonly toMinute: number;
+  readonly bytesPerSecond: number;
+}
+
+/** Bytes per second: always the same, or by the time of day, without a limit between the spans. */
+export type Rate = number | readonly RateSpan[];
+
+/** The rate at a moment (wall ms) as local clocks show it; the first span that fits counts. */
+export function rateAt(spans: readonly RateSpan[], nowMs: number): number {
+  const now = new Date(nowMs);
+  const minute = now.getHours() * 60 + now.getMinutes();
+  const span = spans.find(({ fromMinute, toMinute }) =>
+    fromMinute < toMinute
+      ? minute >= fromMinute && minute < toMinute
+      : minute >= fromMinute || minute < toMinute
+  );
+  return span?.bytesPerSecond ?? Infinity;
+}
+
 /** Hands out bytes at a steady rate to all clips of one sink together, with bursts of one second. */
 export class Bandwidth {
-  readonly #bytesPerSecond: number;
+  readonly #bytesPerSecond: Rate;
   readonly #clock: Clock;
   /** When all that was handed out will have been earned, monotonic ms. */
   #paidAtMs = -Infinity;
 
-  constructor(bytesPerSecond: number, clock: Clock) {
+  constructor(bytesPerSecond: Rate, clock: Clock) {
     this.#bytesPerSecond = bytesPerSecond;
     this.#clock = clock;
   }
@@ -77,8 +101,18 @@ export class Bandwidth {
   /** Waits until so many bytes may be sent. */
   async take(bytes: number, options: { readonly signal: AbortSignal }): Promise<void> {
     const now = this.#clock.monotonic();
-    this.#paidAtMs = Math.max(this.#paidAtMs, now - 1000) + bytes / this.#bytesPerSecond * 1000;
+    const rate = this.#rateNow();
+    if (rate === Infinity) {
+      this.#paidAtMs = -Infinity;
+      return;
+    }
+    this.#paidAtMs = Math.max(this.#paidAtMs, now - 1000) + bytes / rate * 1000;
     if (this.#paidAtMs > now) await this.#clock.sleep(this.#paidAtMs - now, options);
+  }
+
+  #rateNow(): number {
+    const rate = this.#bytesPerSecond;
+    return typeof rate === "number" ? rate : rateAt(rate, this.#clock.now());
   }
 
   /**
@@ -86,16 +120,19 @@ export class Bandwidth {
    * they are waited for, silence is not the sink's.
    */
   slow(clip: Clip, options: { readonly signal: AbortSignal; onRead(): void }): Clip {
-    // A second's worth at a time, so that even a very slow pace is seen to go on.
-    const stepBytes = Math.max(1, Math.floor(this.#bytesPerSecond));
     return {
       ...clip,
+      path: undefined, // who read the file would not be slowed
       open: (fromByte) =>
         clip.open(fromByte).pipeThrough(
           new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
             transform: async (chunk, controller) => {
-              for (let at = 0; at < chunk.length; at += stepBytes) {
+              for (let at = 0; at < chunk.length;) {
+                // A second's worth at a time, so that even a very slow pace is seen to go on, and
+                // another one is taken up.
+                const stepBytes = Math.max(1, Math.floor(this.#rateNow()));
                 const part = chunk.subarray(at, at + stepBytes);
+                at += part.length;
                 await this.take(part.length, options);
                 options.onRead();
                 controller.enqueue(part);

@@ -271,7 +271,10 @@ class Comparison {
 }
 
 /** The key under which a sink has a clip: another object may have stood in its place. */
-function storedKeyOf(clip: SpooledClip, { receipt }: Delivery): string {
+export function storedKeyOf(
+  clip: Pick<SpooledClip, "key">,
+  { receipt }: Pick<Delivery, "receipt">,
+): string {
   const storedAs = typeof receipt === "object" && receipt !== null && "storedAs" in receipt
     ? receipt.storedAs
     : undefined;

@@ -15,11 +15,14 @@ export function secretsIn(config: unknown): Secret[] {
 }
 
 /** A text that changes when a secret does, and says nothing about it. */
-export async function secretsFingerprint(secrets: readonly Secret[]): Promise<string> {
+export async function secretsFingerprint(
+  secrets: readonly Secret[],
+  options: { readonly maxAgeMs?: number } = {},
+): Promise<string> {
   const hash = createHash("sha256");
   for (const secret of secrets) {
     // One that cannot be read now is a state of its own: its coming back is a change.
-    hash.update(await secret.reveal().catch(() => "\0missing")).update("\0");
+    hash.update(await secret.reveal(options).catch(() => "\0missing")).update("\0");
   }
   return hash.digest("hex");
 }

@@ -56,6 +56,17 @@ export class PipeWriter {
     return done;
   }
 
+  /** Bytes read so far, modulo 2^32. */
+  get readBytes(): number {
+    return Atomics.load(this.#state, READ) >>> 0;
+  }
+
+  /** The reader has no reason to wait: there are bytes for it, or it has been told the end. */
+  get isReaderDue(): boolean {
+    return Atomics.load(this.#state, WRITTEN) !== Atomics.load(this.#state, READ) ||
+      Atomics.load(this.#state, ENDED) === 1;
+  }
+
   /** Nothing more will be written. */
   end(): void {
     Atomics.store(this.#state, ENDED, 1);

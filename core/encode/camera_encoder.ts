@@ -4,13 +4,15 @@
  *
  * - A GOP that fails is lost with what was still in it; the next one starts afresh.
  * - A picture with the very bytes of the one before it in its GOP is not encoded again: the unit
- *   before it simply lasts longer. Should the input end on such a picture, it is encoded after all,
- *   so that the recording ends when the camera did.
+ *   before it simply lasts longer; nor is one that the engine finds to differ by noise alone. Should the
+ *   input end on such a picture, it is encoded after all, so that the recording ends when the camera did.
  * - A camera that falls silent does not leave its GOP open: it ends a little after its time is up.
  *
  * @module
  */
-import { parseJpeg } from "../media/jpeg.ts";
+import { orAborted } from "../clock.ts";
+import { type JpegInfo, parseJpeg } from "../media/jpeg.ts";
+import { canDrawPlanes, type PlanesFormat } from "../media/jpeg_planes.ts";
 import type { AccessUnit, Clock, EncodeOptions, Encoder, VideoTrack } from "../types.ts";
 import type { CodedPicture, Gop, Lane } from "./engine.ts";
 import { OutputQueue } from "./output_queue.ts";
@@ -74,11 +76,15 @@ export function createCameraEncoder(house: CameraEncoderOptions): Encoder {
 interface OpenGop {
   readonly gop: Gop;
   readonly gear: Gear;
+  /** Which of the stretches of `cellMs` since the epoch it fills. */
   readonly cell: number;
-  readonly widthPx: number;
-  readonly heightPx: number;
+  readonly cellMs: number;
+  /** What its first picture is like; the others are. */
+  readonly info: JpegInfo;
   readonly openedAtMs: number;
   readonly pictures: AccessUnit[];
+  /** Which of them the engine did not code because they show the same as the one before. */
+  readonly repeated: Set<number>;
   /** Coded, but an earlier GOP is not whole yet. */
   readonly waiting: { readonly unit: AccessUnit; readonly picture: CodedPicture }[];
   /** The key picture is out, so what follows can be decoded. */
@@ -130,26 +136,26 @@ class Encoding {
       const next = await this.#orTimeUp(iterator.next());
       if (next.done) return;
       await this.#take(next.value);
-      await this.#orAbort(this.output.room());
+      await orAborted(this.output.room(), this.#signal);
     }
   }
 
   async #take(unit: AccessUnit): Promise<void> {
-    let size: { readonly widthPx: number; readonly heightPx: number };
+    let info: JpegInfo;
     try {
-      size = parseJpeg(unit.data);
+      info = parseJpeg(unit.data);
     } catch (error) {
       this.#options.onLost?.(1, error);
       return;
     }
-    const cell = Math.floor(unit.capturedAtMs / this.#options.gopMs);
     let open = this.#current;
     if (
-      !open || open.cell !== cell || open.widthPx !== size.widthPx ||
-      open.heightPx !== size.heightPx || open.pictures.length >= MAX_PICTURES_PER_GOP
+      !open || open.cell !== Math.floor(unit.capturedAtMs / open.cellMs) ||
+      !isAlike(open.info, info) ||
+      open.pictures.length >= MAX_PICTURES_PER_GOP
     ) {
       this.#dropHeld();
-      open = await this.#open(cell, size);
+      open = await this.#open(unit, info);
     } else if (sameBytes(unit.data, open.lastJpeg)) {
       this.#held = { unit, count: (this.#held?.count ?? 0) + 1 };
       return;
@@ -158,30 +164,36 @@ class Encoding {
     await this.#push(open, unit);
   }
 
-  async #open(
-    cell: number,
-    size: { readonly widthPx: number; readonly heightPx: number },
-  ): Promise<OpenGop> {
+  async #open(first: AccessUnit, info: JpegInfo): Promise<OpenGop> {
     this.#endCurrent();
     const waitingSinceMs = this.#house.clock.monotonic();
     while (this.#gops.filter((gop) => !gop.settled).length >= MAX_OPEN_GOPS) {
       const first = this.#gops.find((gop) => !gop.settled);
-      await this.#orAbort(first?.gop.finished.then(() => {}, () => {}) ?? Promise.resolve());
+      await orAborted(
+        first?.gop.finished.then(() => {}, () => {}) ?? Promise.resolve(),
+        this.#signal,
+      );
     }
     const gear = this.#house.gear(this.#options.camera);
+    const lane = this.#lane(gear);
+    const cellMs = lane.gathers ? this.#options.gopMs / 2 : this.#options.gopMs;
     const nowMs = this.#house.clock.monotonic();
     const open: OpenGop = {
-      gop: this.#lane(gear).openGop({
-        ...size,
+      gop: lane.openGop({
+        widthPx: info.widthPx,
+        heightPx: info.heightPx,
+        ...(canDrawPlanes(info) ? { planes: formatOf(info) } : {}),
         x264: gear.x264,
         onCoded: (picture) => this.#coded(open, picture),
+        onRepeated: (index) => this.#repeated(open, index),
       }),
       gear,
-      cell,
-      widthPx: size.widthPx,
-      heightPx: size.heightPx,
+      cell: Math.floor(first.capturedAtMs / cellMs),
+      cellMs,
+      info,
       openedAtMs: nowMs,
       pictures: [],
+      repeated: new Set(),
       waiting: [],
       keySeen: false,
       nextIndex: 0,
@@ -221,20 +233,28 @@ class Encoding {
     open.lastJpeg = unit.data;
     if (open.settled) return this.#options.onLost?.(1, new Error("the GOP's encoder has failed"));
     const beforeMs = this.#house.clock.monotonic();
-    await this.#orAbort(open.gop.push(unit.data));
+    const atMs = unit.capturedAtMs - open.cell * open.cellMs;
+    await orAborted(open.gop.push(unit.data, atMs), this.#signal);
     open.blockedMs += this.#house.clock.monotonic() - beforeMs;
   }
 
   #coded(open: OpenGop, picture: CodedPicture): void {
     const unit = open.pictures[picture.index];
     if (!unit || picture.index < open.nextIndex) return;
-    const skipped = picture.index - open.nextIndex;
+    const skipped = missingOf(open, picture.index);
     if (skipped > 0) this.#options.onLost?.(skipped, new Error("damaged JPEG: not decodable"));
     open.nextIndex = picture.index + 1;
     if (picture.isKey) open.keySeen = true;
     if (!open.keySeen) return this.#options.onLost?.(1, new Error("its key picture was lost"));
     open.waiting.push({ unit, picture });
     this.#release();
+  }
+
+  /** An engine says so before it gives a later picture. */
+  #repeated(open: OpenGop, index: number): void {
+    if (index < open.nextIndex || open.repeated.has(index)) return;
+    open.repeated.add(index);
+    this.#options.onRepeated?.(1);
   }
 
   #describe(open: OpenGop, unit: AccessUnit, picture: CodedPicture): AccessUnit {
@@ -246,8 +266,8 @@ class Encoding {
       isKey: picture.isKey,
       capturedAtMs: unit.capturedAtMs,
     };
-    const widthPx = open.widthPx - open.widthPx % 2;
-    const heightPx = open.heightPx - open.heightPx % 2;
+    const widthPx = open.info.widthPx - open.info.widthPx % 2;
+    const heightPx = open.info.heightPx - open.info.heightPx % 2;
     if (
       this.#track?.widthPx === widthPx && this.#track.heightPx === heightPx &&
       sameBytes(this.#track.config, picture.config)
@@ -269,36 +289,36 @@ class Encoding {
     }
   }
 
-  #endCurrent(): void {
+  #endCurrent(options: { readonly showLast?: boolean } = {}): void {
     const open = this.#current;
     if (!open) return;
     this.#current = undefined;
     open.endedAtMs = this.#house.clock.monotonic();
-    open.gop.end();
+    open.gop.end(options);
   }
 
   #settled(open: OpenGop, busyMs: number): void {
-    const lost = open.pictures.length - open.nextIndex;
+    const lost = missingOf(open, open.pictures.length);
     if (lost > 0 && !this.#signal.aborted) {
       this.#options.onLost?.(lost, new Error("damaged JPEG: not decodable"));
     }
     open.settled = true;
     this.#release();
     if (this.#signal.aborted) return;
-    const { gopMs } = this.#options;
+    const { cellMs } = open;
     const nowMs = this.#house.clock.monotonic();
     // Fed faster than life (a test, a backlog), an encoder is always busy and yet not late.
-    const slow = nowMs - open.openedAtMs > 1.2 * gopMs;
+    const slow = nowMs - open.openedAtMs > 1.2 * cellMs;
     const tailMs = nowMs - (open.endedAtMs ?? nowMs);
     this.#house.onReport(this.#options.camera, {
       kind: "encoded",
       gear: open.gear,
-      widthPx: open.widthPx,
-      heightPx: open.heightPx,
+      widthPx: open.info.widthPx,
+      heightPx: open.info.heightPx,
       pictures: open.pictures.length,
-      spanMs: spanOf(open.pictures, gopMs),
+      spanMs: spanOf(open.pictures, cellMs),
       busyMs,
-      late: slow && (open.blockedMs > 0.3 * gopMs || tailMs > gopMs),
+      late: slow && (open.blockedMs > 0.3 * cellMs || tailMs > this.#options.gopMs),
     });
   }
 
@@ -306,7 +326,7 @@ class Encoding {
     open.settled = true;
     this.#release();
     if (this.#signal.aborted) return;
-    const lost = open.pictures.length - open.nextIndex;
+    const lost = missingOf(open, open.pictures.length);
     if (lost > 0) this.#options.onLost?.(lost, error);
     this.#house.onReport(this.#options.camera, { kind: "failed", gear: open.gear, error });
   }
@@ -322,41 +342,30 @@ class Encoding {
     this.#held = undefined;
     if (held) {
       if (held.count > 1) this.#options.onRepeated?.(held.count - 1);
-      const cell = Math.floor(held.unit.capturedAtMs / this.#options.gopMs);
-      const open = this.#current ?? await this.#open(cell, parseJpeg(held.unit.data));
+      const open = this.#current ?? await this.#open(held.unit, parseJpeg(held.unit.data));
       await this.#push(open, held.unit);
     }
-    this.#endCurrent();
+    this.#endCurrent({ showLast: true });
     for (const lane of this.#lanes.values()) lane.flush();
-    await this.#orAbort(Promise.allSettled(this.#gops.map((open) => open.gop.finished)));
+    await orAborted(Promise.allSettled(this.#gops.map((open) => open.gop.finished)), this.#signal);
     await Promise.resolve(); // lets the last GOP's units out
   }
 
   /** Waits for the next picture, and ends the GOP when its time is up before one comes. */
   async #orTimeUp<T>(next: Promise<T>): Promise<T> {
     const open = this.#current;
-    if (!open) return await this.#orAbort(next);
+    if (!open) return await orAborted(next, this.#signal);
     const answered = new AbortController();
     const { clock } = this.#house;
-    const restMs = open.openedAtMs + this.#options.gopMs + GRACE_MS - clock.monotonic();
+    const restMs = open.openedAtMs + open.cellMs + GRACE_MS - clock.monotonic();
     const timeUp = clock.sleep(Math.max(0, restMs), { signal: answered.signal })
       .then(() => this.#endCurrent(), () => {});
     try {
-      return await this.#orAbort(next);
+      return await orAborted(next, this.#signal);
     } finally {
       answered.abort();
       await timeUp;
     }
-  }
-
-  /** A race against the signal that leaves nothing behind on it: this runs for months. */
-  #orAbort<T>(promise: Promise<T>): Promise<T> {
-    return new Promise((resolve, reject) => {
-      const abort = () => reject(this.#signal.reason);
-      if (this.#signal.aborted) abort();
-      this.#signal.addEventListener("abort", abort, { once: true });
-      promise.then(resolve, reject).finally(() => this.#signal.removeEventListener("abort", abort));
-    });
   }
 }
 
@@ -365,6 +374,23 @@ function spanOf(pictures: readonly AccessUnit[], gopMs: number): number {
   const steps = pictures.length - 1;
   const spanMs = (pictures.at(-1)?.capturedAtMs ?? 0) - (pictures[0]?.capturedAtMs ?? 0);
   return steps > 0 && spanMs > 0 ? spanMs * (steps + 1) / steps : gopMs;
+}
+
+/** Pictures before `index` that neither came out nor were repeats. */
+function missingOf(open: OpenGop, index: number): number {
+  let missing = 0;
+  for (let i = open.nextIndex; i < index; i++) if (!open.repeated.has(i)) missing++;
+  return missing;
+}
+
+/** Whether a picture can go on in the GOP of another. */
+function isAlike(a: JpegInfo, b: JpegInfo): boolean {
+  return a.widthPx === b.widthPx && a.heightPx === b.heightPx && a.subsampling === b.subsampling &&
+    canDrawPlanes(a) === canDrawPlanes(b);
+}
+
+function formatOf({ widthPx, heightPx, subsampling, components }: JpegInfo): PlanesFormat {
+  return { widthPx, heightPx, subsampling, components };
 }
 
 function sameBytes(a: Uint8Array, b: Uint8Array): boolean {

@@ -9,9 +9,19 @@
  */
 import { type ChildProcessWithoutNullStreams, execFile, spawn } from "node:child_process";
 import process from "node:process";
-import type { Engine, Gop, GopOptions, GopResult, Lane } from "./engine.ts";
+import type {
+  Engine,
+  Gop,
+  GopOptions,
+  GopResult,
+  Lane,
+  SoundLane,
+  SoundLaneOptions,
+} from "./engine.ts";
 import { FlvReader } from "./flv.ts";
 import { matroskaHeader, matroskaPicture } from "./matroska.ts";
+import { RepeatFinder } from "./repeat_finder.ts";
+import { soundArguments } from "./sound.ts";
 import { ffmpegArguments, PICTURE_MS, pictureOfTime, timeOfPicture } from "./x264.ts";
 
 /** What the system engine is made with. */
@@ -54,6 +64,7 @@ export async function openSystemEngine(options: SystemEngineOptions): Promise<En
   }
   const passthrough = passthroughOption(version);
   const lanes = new Set<SystemLane>();
+  const sounds = new Set<SoundLane>();
   return {
     name: "system",
     description: `${path} ${version}`,
@@ -62,8 +73,62 @@ export async function openSystemEngine(options: SystemEngineOptions): Promise<En
       lanes.add(lane);
       return lane;
     },
+    openSound(sound) {
+      const lane = openSystemSound(path, {
+        ...sound,
+        onEnd(error) {
+          sounds.delete(lane);
+          sound.onEnd(error);
+        },
+      });
+      sounds.add(lane);
+      return lane;
+    },
     async [Symbol.asyncDispose]() {
-      await Promise.all([...lanes].map((lane) => lane[Symbol.asyncDispose]()));
+      await Promise.all([
+        ...[...sounds].map((sound) => sound.kill()),
+        ...[...lanes].map((lane) => lane[Symbol.asyncDispose]()),
+      ]);
+    },
+  };
+}
+
+/** A child for one camera's sound. */
+function openSystemSound(path: string, options: SoundLaneOptions): SoundLane {
+  const child = spawn(path, soundArguments({ ...options, input: "pipe:0", output: "pipe:1" }), {
+    detached: process.platform !== "win32",
+    windowsHide: true,
+  });
+  let said = "";
+  let isOver = false;
+  const over = (error?: Error) => {
+    if (isOver) return;
+    isOver = true;
+    options.onEnd(error);
+  };
+  child.stdin.on("error", () => {}); // it died: `close` tells
+  child.stderr.on("data", (text) => said = (said + text).slice(-2000));
+  child.stdout.on("data", (bytes: Uint8Array) => isOver || options.onBytes(bytes));
+  const gone = Promise.withResolvers<void>();
+  child.on("error", (error) => {
+    if (child.pid === undefined) gone.resolve(); // never ran: no `close` follows
+    over(new Error(`cannot run ffmpeg: ${error.message}`));
+  });
+  child.on("close", (code, signal) => {
+    gone.resolve();
+    if (code === 0) return over();
+    const how = signal ? `was ended by ${signal}` : `ended with code ${code}`;
+    const last = said.trim().split("\n").at(-1);
+    over(new Error(`ffmpeg ${how}${last ? `: ${last}` : ""}`));
+  });
+  return {
+    write: (samples) => void child.stdin.write(samples),
+    end: () => void child.stdin.end(),
+    kill() {
+      over();
+      child.stdin.destroy();
+      child.kill("SIGKILL");
+      return gone.promise;
     },
   };
 }
@@ -94,6 +159,7 @@ class SystemLane implements Lane {
   readonly #monotonic: () => number;
   readonly #onClosed: () => void;
   readonly #children = new Set<Child>();
+  readonly #repeats = new RepeatFinder();
   #current: Child | undefined;
   #closed = false;
 
@@ -123,7 +189,8 @@ class SystemLane implements Lane {
       child = this.#spawn(args, options);
       this.#current = child;
     }
-    return child.openGop(options);
+    if (options.planes) this.#repeats.begin(options.planes);
+    return child.openGop(options, options.planes ? this.#repeats : undefined);
   }
 
   flush(): void {
@@ -212,8 +279,8 @@ class Child {
       args.length === this.#args.length && args.every((arg, i) => arg === this.#args[i]);
   }
 
-  openGop(options: GopOptions): Gop {
-    const gop = new SystemGop(options, this, this.#pictures);
+  openGop(options: GopOptions, repeats: RepeatFinder | undefined): Gop {
+    const gop = new SystemGop(options, this, this.#pictures, repeats);
     if (this.#dead) gop.fail(new Error("ffmpeg has ended"));
     else this.#gops.push(gop);
     return gop;
@@ -297,14 +364,27 @@ class SystemGop implements Gop {
   readonly finished: Promise<GopResult>;
   readonly #options: GopOptions;
   readonly #child: Child;
+  readonly #repeats: RepeatFinder | undefined;
+  /** The number of its first picture in the child. */
   readonly #first: number;
+  /** Which pictures of the GOP the child was given. */
+  readonly #given: number[] = [];
   #pushed = 0;
-  #lastCoded = -1;
+  /** A repeat, if the last picture was one. */
+  #held: Uint8Array | undefined;
+  /** How many of those given came out. */
+  #coded = 0;
   #ended = false;
   #resolve: (result: GopResult) => void = () => {};
   #reject: (error: Error) => void = () => {};
 
-  constructor(options: GopOptions, child: Child, first: number) {
+  constructor(
+    options: GopOptions,
+    child: Child,
+    first: number,
+    repeats: RepeatFinder | undefined,
+  ) {
+    this.#repeats = repeats;
     this.#options = options;
     this.#child = child;
     this.#first = first;
@@ -315,30 +395,43 @@ class SystemGop implements Gop {
     this.finished.catch(() => {}); // whoever waits for it sees it
   }
 
-  push(jpeg: Uint8Array): Promise<void> {
-    return this.#child.write(jpeg, this.#pushed++ === 0);
+  push(jpeg: Uint8Array, atMs: number): Promise<void> {
+    const index = this.#pushed++;
+    if (this.#repeats?.isRepeat(jpeg, atMs)) {
+      this.#held = jpeg;
+      this.#options.onRepeated(index);
+      return Promise.resolve();
+    }
+    return this.#give(jpeg, index);
   }
 
-  end(): void {
+  #give(jpeg: Uint8Array, index: number): Promise<void> {
+    this.#held = undefined;
+    return this.#child.write(jpeg, this.#given.push(index) === 1);
+  }
+
+  end({ showLast = false }: { readonly showLast?: boolean } = {}): void {
+    if (showLast && this.#held) this.#give(this.#held, this.#pushed - 1);
     this.#ended = true;
     this.#finishIfWhole();
   }
 
   /** Nothing has come out yet. */
   get isFresh(): boolean {
-    return this.#lastCoded < 0;
+    return this.#coded === 0;
   }
 
   isBefore(index: number): boolean {
-    return this.#ended && index >= this.#first + this.#pushed;
+    return this.#ended && index >= this.#first + this.#given.length;
   }
 
   coded(
     index: number,
     picture: Omit<Parameters<GopOptions["onCoded"]>[0], "index">,
   ): void {
-    this.#lastCoded = index - this.#first;
-    this.#options.onCoded({ ...picture, index: this.#lastCoded });
+    const number = index - this.#first;
+    this.#coded = number + 1;
+    this.#options.onCoded({ ...picture, index: this.#given[number] ?? number });
     this.#finishIfWhole();
   }
 
@@ -353,6 +446,6 @@ class SystemGop implements Gop {
   }
 
   #finishIfWhole(): void {
-    if (this.#ended && this.#lastCoded === this.#pushed - 1) this.finish();
+    if (this.#ended && this.#coded === this.#given.length) this.finish();
   }
 }

@@ -5,24 +5,36 @@
  * CPU. With more cameras than workers a GOP is gathered first and encoded in a burst, because a
  * worker must not be held by a camera that is only taking its time.
  *
- * The wasm is compiled once and the module shared by the workers. A worker that crashes costs its
- * GOP and is replaced.
+ * The wasm is compiled once and the module shared by the workers. A worker that crashes, or whose run
+ * never returns, costs its GOP and is replaced.
  *
  * @module
  */
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
+import type { Noise } from "../media/jpeg_planes.ts";
+import { programFile, release } from "../program.ts";
 import type { Clock } from "../types.ts";
 import { createPipeMemory, PipeWriter } from "./byte_pipe.ts";
-import type { Engine, Gop, GopOptions, GopResult, Lane } from "./engine.ts";
+import type {
+  Engine,
+  Gop,
+  GopOptions,
+  GopResult,
+  Lane,
+  SoundLane,
+  SoundLaneOptions,
+} from "./engine.ts";
 import {
   INPUT_DEVICE,
   OUTPUT_DEVICE,
+  recordHeader,
   type WorkerJob,
   type WorkerReport,
   type WorkerSetup,
 } from "./ffmpeg_wasm_protocol.ts";
+import { openWasmSound } from "./ffmpeg_wasm_sound.ts";
 import { matroskaHeader, matroskaPicture } from "./matroska.ts";
 import { ffmpegArguments, PICTURE_MS, timeOfPicture } from "./x264.ts";
 
@@ -41,6 +53,19 @@ export interface WasmEngineOptions {
  */
 const PIPE_BYTES = 512 * 1024;
 
+/**
+ * A worker that has something to do and yet neither reads nor says anything for so many looks in a row
+ * hangs. Looks are counted, not time: a machine that slept or a program that was stopped for a while
+ * has not been hanging. A picture of a slow machine's largest camera takes a second or two.
+ */
+const HUNG_LOOKS = 10;
+
+/** Each holds a thread and some 30 MB. */
+const MAX_SOUNDS = 8;
+
+/** How long between two looks, ms. */
+const LOOK_MS = 1000;
+
 /** How long closing waits for workers to finish what they hold before it ends them, ms. */
 const CLOSE_MS = 2000;
 
@@ -52,8 +77,7 @@ const CLOSE_MS = 2000;
 export async function openWasmEngine(options: WasmEngineOptions): Promise<Engine> {
   let module: WebAssembly.Module;
   try {
-    const bytes = await readFile(wasmPath(options.core?.wasmUrl));
-    module = await WebAssembly.compile(new Uint8Array(bytes));
+    module = await moduleOf(wasmPath(options.core?.wasmUrl));
   } catch (cause) {
     throw new Error(
       `cannot load ffmpeg.wasm: ${message(cause)}; expected the file ffmpeg-core.wasm of the npm ` +
@@ -71,9 +95,23 @@ export async function openWasmEngine(options: WasmEngineOptions): Promise<Engine
   return pool;
 }
 
-/** Where the wasm lies on disk: npm packages are in Deno's cache, under a path of their own. */
+/** By path. Kept, since the code that is compiled better while it runs is kept with it. */
+const modules = new Map<string, Promise<WebAssembly.Module>>();
+
+function moduleOf(path: string): Promise<WebAssembly.Module> {
+  let module = modules.get(path);
+  if (!module) {
+    module = readFile(path).then((bytes) => WebAssembly.compile(new Uint8Array(bytes)));
+    module.catch(() => modules.delete(path)); // it may be there the next time
+    modules.set(path, module);
+  }
+  return module;
+}
+
+/** Where the wasm lies on disk: in a release beside the bundle, else in Deno's cache of packages. */
 function wasmPath(url: string | undefined): string {
-  const resolved = url ?? import.meta.resolve("@ffmpeg/core/wasm");
+  const resolved = url ??
+    (release ? programFile("ffmpeg-core.wasm").href : import.meta.resolve("@ffmpeg/core/wasm"));
   if (resolved.startsWith("file:")) return fileURLToPath(resolved);
   return createRequire(import.meta.url).resolve("@ffmpeg/core/wasm");
 }
@@ -92,6 +130,7 @@ class WorkerPool implements Engine {
   readonly #workers = new Set<WasmWorker>();
   readonly #lanes = new Set<WasmLane>();
   readonly #waiting: WasmGop[] = [];
+  readonly #sounds = new Set<SoundLane>();
   #closed = false;
 
   constructor(module: WebAssembly.Module, options: WasmEngineOptions) {
@@ -107,6 +146,25 @@ class WorkerPool implements Engine {
   openLane(): Lane {
     const lane = new WasmLane(this);
     this.#lanes.add(lane);
+    return lane;
+  }
+
+  openSound(options: SoundLaneOptions): SoundLane {
+    if (this.#sounds.size >= MAX_SOUNDS) {
+      throw new Error(
+        `${MAX_SOUNDS} cameras' sound is coded already, and without an installed ffmpeg there is ` +
+          "no room for more; install ffmpeg, or set the camera to AAC",
+      );
+    }
+    const lane = openWasmSound({
+      ...options,
+      ...{ module: this.#module, coreUrl: this.#options.core?.scriptUrl },
+      onEnd: (error) => {
+        this.#sounds.delete(lane);
+        options.onEnd(error);
+      },
+    });
+    this.#sounds.add(lane);
     return lane;
   }
 
@@ -127,11 +185,15 @@ class WorkerPool implements Engine {
     return position >= 0;
   }
 
+  /** There are more cameras than workers. */
+  get gathers(): boolean {
+    return this.#lanes.size > this.#options.workers;
+  }
+
   /** Gives waiting GOPs to free workers, oldest first. */
   dispatch(): void {
     if (this.#closed) return;
-    const live = this.#lanes.size <= this.#options.workers;
-    for (const gop of this.#waiting.filter((gop) => live || gop.isEnded)) {
+    for (const gop of this.#waiting.filter((gop) => !this.gathers || gop.isEnded)) {
       const worker = this.#freeWorker();
       if (!worker) return;
       this.withdraw(gop);
@@ -145,7 +207,9 @@ class WorkerPool implements Engine {
   }
 
   #addWorker(): WasmWorker {
-    const worker = new WasmWorker(this.#module, this.#options.core?.scriptUrl, {
+    const { clock, core } = this.#options;
+    const worker = new WasmWorker(this.#module, core?.scriptUrl, {
+      clock,
       onFree: () => this.dispatch(),
       onDead: () => {
         this.#workers.delete(worker);
@@ -166,6 +230,7 @@ class WorkerPool implements Engine {
       this.#options.clock.sleep(CLOSE_MS, { signal: timeout.signal }).catch(() => {}),
     ]);
     timeout.abort();
+    for (const sound of this.#sounds) sound.kill();
     for (const worker of workers) worker.terminate();
     this.#workers.clear();
   }
@@ -176,8 +241,11 @@ class WasmWorker {
   readonly ready: Promise<void>;
   readonly #worker: Worker;
   readonly #pipe = createPipeMemory(PIPE_BYTES);
-  readonly #events: { onFree(): void; onDead(): void };
+  readonly #events: { readonly clock: Clock; onFree(): void; onDead(): void };
   #gop: WasmGop | undefined;
+  /** Reports so far: a worker that says something does not hang. */
+  #heard = 0;
+  #watch: AbortController | undefined;
   #onReady: () => void = () => {};
   #onRefused: (error: Error) => void = () => {};
   #onIdle: (() => void) | undefined;
@@ -186,7 +254,7 @@ class WasmWorker {
   constructor(
     module: WebAssembly.Module,
     coreUrl: string | undefined,
-    events: { onFree(): void; onDead(): void },
+    events: { readonly clock: Clock; onFree(): void; onDead(): void },
   ) {
     this.#events = events;
     this.ready = new Promise((resolve, reject) => {
@@ -194,7 +262,7 @@ class WasmWorker {
       this.#onRefused = reject;
     });
     this.ready.catch(() => {}); // also told through onDead
-    this.#worker = new Worker(new URL("./ffmpeg_wasm_worker.ts", import.meta.url), {
+    this.#worker = new Worker(programFile("core/encode/ffmpeg_wasm_worker.ts"), {
       type: "module",
     });
     this.#worker.onmessage = ({ data }: MessageEvent<WorkerReport>) => this.#hear(data);
@@ -212,10 +280,39 @@ class WasmWorker {
 
   take(gop: WasmGop): void {
     this.#gop = gop;
-    const job: WorkerJob = { kind: "job", args: gop.arguments, pipe: this.#pipe };
+    const job: WorkerJob = {
+      ...{ kind: "job", args: gop.arguments, pipe: this.#pipe },
+      ...(gop.planes ? { planes: gop.planes } : {}),
+    };
     const pipe = new PipeWriter(this.#pipe);
     this.#worker.postMessage(job);
     gop.attach(pipe);
+    this.#watch = new AbortController();
+    void this.#endHung(pipe, this.#watch.signal);
+  }
+
+  /** Looks now and then whether the run still moves, until it is over; one that hangs is ended. */
+  async #endHung(pipe: PipeWriter, signal: AbortSignal): Promise<void> {
+    let looks = 0;
+    let before = "";
+    while (looks < HUNG_LOOKS) {
+      try {
+        await this.#events.clock.sleep(LOOK_MS, { signal });
+      } catch {
+        return; // the run is over
+      }
+      const now = `${this.#heard} ${pipe.readBytes}`;
+      looks = pipe.isReaderDue && now === before ? looks + 1 : 0;
+      before = now;
+    }
+    if (signal.aborted) return;
+    const seconds = HUNG_LOOKS * LOOK_MS / 1000;
+    this.#die(
+      new Error(
+        `ffmpeg.wasm hangs: nothing read and nothing coded for ${seconds} s though it had pictures; ` +
+          "its worker was ended and replaced",
+      ),
+    );
   }
 
   /** Ends the GOP under way and resolves when the worker has let go of it. */
@@ -227,12 +324,15 @@ class WasmWorker {
 
   terminate(): void {
     this.#dead = true;
+    this.#watch?.abort();
     this.#worker.terminate();
     this.#gop?.fail(new Error("the encoder was closed"));
     this.#gop = undefined;
   }
 
   #hear(report: WorkerReport): void {
+    if (this.#dead) return; // it was still on its way
+    this.#heard++;
     switch (report.kind) {
       case "ready":
         this.#onReady();
@@ -243,8 +343,11 @@ class WasmWorker {
       case "coded":
         this.#gop?.coded(report);
         break;
+      case "repeated":
+        this.#gop?.repeated(report.index);
+        break;
       case "done":
-        this.#release((gop) => gop.finish({ busyMs: report.busyMs }));
+        this.#release((gop) => gop.finish(report));
         break;
       case "failed": {
         const error = new Error(report.message);
@@ -255,6 +358,7 @@ class WasmWorker {
   }
 
   #release(settle: (gop: WasmGop) => void): void {
+    this.#watch?.abort();
     const gop = this.#gop;
     this.#gop = undefined;
     if (gop) settle(gop);
@@ -264,9 +368,8 @@ class WasmWorker {
 
   #die(error: Error): void {
     if (this.#dead) return;
-    const gop = this.#gop;
+    this.#gop?.fail(error); // before it is told that all is closed
     this.terminate();
-    gop?.fail(error);
     this.#onRefused(error);
     this.#onIdle?.();
     this.#events.onDead();
@@ -276,13 +379,21 @@ class WasmWorker {
 class WasmLane implements Lane {
   readonly #pool: WorkerPool;
   readonly #gops = new Set<WasmGop>();
+  #noise: Noise | undefined;
 
   constructor(pool: WorkerPool) {
     this.#pool = pool;
   }
 
+  get gathers(): boolean {
+    return this.#pool.gathers;
+  }
+
   openGop(options: GopOptions): Gop {
-    const gop = new WasmGop(options, this.#pool);
+    const gop = new WasmGop(options, this.#pool, {
+      get: () => this.#noise,
+      set: (noise) => this.#noise = noise,
+    });
     this.#gops.add(gop);
     const forget = () => this.#gops.delete(gop);
     gop.finished.then(forget, forget);
@@ -299,32 +410,44 @@ class WasmLane implements Lane {
   }
 }
 
+interface NoiseMemory {
+  get(): Noise | undefined;
+  set(noise: Noise): void;
+}
+
 /** A GOP on its way: first it waits for a worker, then its pictures go to it one by one. */
 class WasmGop implements Gop {
   readonly finished: Promise<GopResult>;
   readonly arguments: readonly string[];
   readonly #options: GopOptions;
   readonly #pool: WorkerPool;
+  /** How noisy the camera is, from GOP to GOP. */
+  readonly #noise: NoiseMemory;
   /** What the pipe has not taken yet. */
   readonly #outbox: Uint8Array[] = [];
   #pipe: PipeWriter | undefined;
   #pushed = 0;
+  #lastAtMs = 0;
   #ended = false;
   #settled = false;
   #welcome: (() => void) | undefined;
   #resolve: (result: GopResult) => void = () => {};
   #reject: (error: Error) => void = () => {};
 
-  constructor(options: GopOptions, pool: WorkerPool) {
+  constructor(options: GopOptions, pool: WorkerPool, noise: NoiseMemory) {
     this.#options = options;
     this.#pool = pool;
+    this.#noise = noise;
     this.arguments = ffmpegArguments({
       ...options,
       input: INPUT_DEVICE,
       output: OUTPUT_DEVICE,
       passthrough: ["-fps_mode", "passthrough"],
+      raw: options.planes !== undefined,
     });
-    this.#outbox.push(matroskaHeader({ ...options, pictureMs: PICTURE_MS }));
+    if (!options.planes) {
+      this.#outbox.push(matroskaHeader({ ...options, pictureMs: PICTURE_MS }));
+    }
     this.finished = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
@@ -332,21 +455,33 @@ class WasmGop implements Gop {
     this.finished.catch(() => {}); // whoever waits for it sees it
   }
 
+  /** See {@linkcode WorkerJob}; asked for when the job begins. */
+  get planes(): WorkerJob["planes"] {
+    const format = this.#options.planes;
+    const noise = this.#noise.get();
+    return format && { format, ...(noise ? { noise } : {}) };
+  }
+
   get isEnded(): boolean {
     return this.#ended;
   }
 
-  push(jpeg: Uint8Array): Promise<void> {
+  push(jpeg: Uint8Array, atMs: number): Promise<void> {
     if (this.#settled || this.#ended) return Promise.resolve();
     const index = this.#pushed++;
-    this.#outbox.push(matroskaPicture(timeOfPicture(index, index === 0), jpeg));
+    if (this.#options.planes) this.#outbox.push(recordHeader(jpeg.length, atMs), jpeg);
+    else this.#outbox.push(matroskaPicture(timeOfPicture(index, index === 0), jpeg));
+    this.#lastAtMs = atMs;
     this.feed();
     // Without a worker the GOP is gathered; it is at most a GOP.
     if (!this.#pipe || this.#outbox.length === 0) return Promise.resolve();
     return new Promise((resolve) => this.#welcome = resolve);
   }
 
-  end(): void {
+  end({ showLast = false }: { readonly showLast?: boolean } = {}): void {
+    if (showLast && this.#options.planes && !this.#ended) {
+      this.#outbox.push(recordHeader(0, this.#lastAtMs));
+    }
     this.#ended = true;
     this.feed();
     this.#pool.dispatch();
@@ -369,7 +504,12 @@ class WasmGop implements Gop {
     if (!this.#settled) this.#options.onCoded(picture);
   }
 
-  finish(result: GopResult): void {
+  repeated(index: number): void {
+    if (!this.#settled) this.#options.onRepeated(index);
+  }
+
+  finish(result: GopResult & { readonly noise?: Noise }): void {
+    if (result.noise) this.#noise.set(result.noise);
     this.#settle(() => this.#resolve(result));
   }
 

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { Noise, PlanesFormat } from "../media/jpeg_planes.ts";
 
 /** What the worker is first told. */
 export interface WorkerSetup {
@@ -19,6 +20,27 @@ export interface WorkerJob {
   readonly args: readonly string[];
   /** Memory of the pipe that the input device reads from. */
   readonly pipe: SharedArrayBuffer;
+  /** Set where the pipe brings records of JPEGs for the worker to draw, instead of Matroska. */
+  readonly planes?: { readonly format: PlanesFormat; readonly noise?: Noise };
+}
+
+/** One camera's sound, for as long as it lasts. */
+export interface SoundJob {
+  readonly kind: "sound";
+  readonly args: readonly string[];
+  readonly pipe: SharedArrayBuffer;
+}
+
+/** What stands before each JPEG of a record: its length and its time in ms, little-endian. */
+export const RECORD_HEADER_BYTES = 8;
+
+/** A record without bytes: the last picture is to be coded, even if it was a repeat. */
+export function recordHeader(lengthBytes: number, atMs: number): Uint8Array<ArrayBuffer> {
+  const header = new Uint8Array(RECORD_HEADER_BYTES);
+  const view = new DataView(header.buffer);
+  view.setUint32(0, lengthBytes, true);
+  view.setUint32(4, Math.max(0, Math.round(atMs)), true);
+  return header;
 }
 
 /** What the worker answers. */
@@ -33,7 +55,11 @@ export type WorkerReport =
     readonly data: Uint8Array<ArrayBuffer>;
     readonly config: Uint8Array<ArrayBuffer>;
   }
-  | { readonly kind: "done"; readonly busyMs: number }
+  /** Coded sound. */
+  | { readonly kind: "bytes"; readonly bytes: Uint8Array<ArrayBuffer> }
+  /** A picture that shows what the one before it shows. */
+  | { readonly kind: "repeated"; readonly index: number }
+  | { readonly kind: "done"; readonly busyMs: number; readonly noise?: Noise }
   | { readonly kind: "failed"; readonly busyMs: number; readonly message: string };
 
 /** Where ffmpeg reads. */

@@ -4,12 +4,19 @@
  * bytes in a pipe of shared memory, and writes to a device that posts each coded picture at once. So a
  * GOP is encoded while it is being captured, without files and without anything saved up.
  *
+ * Plain JPEGs are not given to ffmpeg: the worker draws them itself, with less than half the work, and
+ * gives ffmpeg only those that differ from the one before. Others go to it as they are, in Matroska.
+ *
  * @module
  */
 import { PipeReader } from "./byte_pipe.ts";
+import { JpegPlanes } from "../media/jpeg_planes.ts";
+import { LONGEST_REPEAT_MS } from "./engine.ts";
 import {
   INPUT_DEVICE,
   OUTPUT_DEVICE,
+  RECORD_HEADER_BYTES,
+  type SoundJob,
   type WorkerJob,
   type WorkerReport,
   type WorkerSetup,
@@ -56,6 +63,24 @@ interface Run {
   readonly reader: FlvReader;
   config: Uint8Array<ArrayBuffer> | undefined;
   readonly messages: string[];
+  readonly drawing?: Drawing;
+  /** It is sound: what comes out is handed on as it is. */
+  readonly isSound: boolean;
+}
+
+/** The pictures of a run that are drawn here. */
+interface Drawing {
+  readonly planes: JpegPlanes;
+  /** Which pictures of the GOP ffmpeg was given. */
+  readonly given: number[];
+  /** Pictures that have come. */
+  count: number;
+  /** Of the picture being read by ffmpeg. */
+  restBytes: number;
+  givenAtMs: number;
+  lastIsRepeat: boolean;
+  /** ffmpeg was told that there are no more. */
+  ended: boolean;
 }
 
 let module: WebAssembly.Module;
@@ -63,10 +88,13 @@ let createCore: CreateCore;
 let core: Core | undefined;
 let runsLeft = 0;
 let run: Run | undefined;
+/** Kept from run to run: it holds the memory of a picture. */
+let planes: JpegPlanes | undefined;
+let jpegBuffer = new Uint8Array(256 * 1024);
 
 const scope = self as unknown as {
   postMessage(report: WorkerReport, transfer?: Transferable[]): void;
-  onmessage: ((event: MessageEvent<WorkerSetup | WorkerJob>) => void) | null;
+  onmessage: ((event: MessageEvent<WorkerSetup | WorkerJob | SoundJob>) => void) | null;
 };
 
 /** A job may come before the glue is loaded: it waits for it. */
@@ -87,19 +115,21 @@ async function setUp(setup: WorkerSetup): Promise<void> {
   report({ kind: "ready" });
 }
 
-async function encode(job: WorkerJob): Promise<void> {
+async function encode(job: WorkerJob | SoundJob): Promise<void> {
   core ??= await instantiate();
   run = {
     input: new PipeReader(job.pipe, () => report({ kind: "room" })),
     reader: new FlvReader(),
     config: undefined,
     messages: [],
+    isSound: job.kind === "sound",
+    ...(job.kind === "job" && job.planes ? { drawing: startDrawing(job.planes) } : {}),
   };
   const startMs = performance.now();
   let failure: string | undefined;
   try {
     const code = core.exec(...job.args);
-    if (code !== 0) failure = `ffmpeg.wasm ended with code ${code}`;
+    if (code !== 0 && !hasNothing(run)) failure = `ffmpeg.wasm ended with code ${code}`;
   } catch (error) {
     failure = `ffmpeg.wasm crashed: ${error instanceof Error ? error.message : String(error)}`;
   }
@@ -112,7 +142,8 @@ async function encode(job: WorkerJob): Promise<void> {
   }
   core.reset();
   if (--runsLeft <= 0) core = undefined;
-  report({ kind: "done", busyMs });
+  const noise = run.drawing?.planes.noise;
+  report({ kind: "done", busyMs, ...(noise ? { noise } : {}) });
   core ??= await instantiate();
 }
 
@@ -150,7 +181,78 @@ function readPictures(
   offset: number,
   length: number,
 ): number {
-  return run?.input.read(new Uint8Array(buffer.buffer, buffer.byteOffset + offset, length)) ?? 0;
+  const target = new Uint8Array(buffer.buffer, buffer.byteOffset + offset, length);
+  if (!run?.drawing) return run?.input.read(target) ?? 0;
+  const { input, drawing } = run;
+  while (drawing.restBytes === 0) {
+    if (drawNext(input, drawing)) continue;
+    drawing.ended = true;
+    return 0;
+  }
+  const { planes } = drawing;
+  const copied = planes.copy(target, planes.frameBytes - drawing.restBytes);
+  drawing.restBytes -= copied;
+  return copied;
+}
+
+function startDrawing({ format, noise }: NonNullable<WorkerJob["planes"]>): Drawing {
+  if (!planes?.fits(format)) planes = new JpegPlanes(format);
+  planes.noise = noise;
+  return {
+    ...{ planes, given: [], count: 0, restBytes: 0, givenAtMs: 0 },
+    ...{ lastIsRepeat: false, ended: false },
+  };
+}
+
+/** No picture was whole, so ffmpeg had none; that is no fault of it. */
+function hasNothing({ drawing }: Run): boolean {
+  return drawing !== undefined && drawing.ended && drawing.given.length === 0;
+}
+
+/** Takes the next record and has it ready for ffmpeg if it is worth it; `false` at the end. */
+function drawNext(input: PipeReader, drawing: Drawing): boolean {
+  const header = readWhole(input, RECORD_HEADER_BYTES);
+  if (!header) return false;
+  const view = new DataView(header.buffer, header.byteOffset);
+  const lengthBytes = view.getUint32(0, true);
+  const atMs = view.getUint32(4, true);
+  if (lengthBytes === 0) {
+    if (drawing.lastIsRepeat) give(drawing, drawing.count - 1, atMs);
+    return true;
+  }
+  const jpeg = readWhole(input, lengthBytes);
+  if (!jpeg) return false;
+  const index = drawing.count++;
+  const { planes } = drawing;
+  try {
+    planes.draw(jpeg, { all: drawing.given.length === 0 });
+  } catch {
+    drawing.lastIsRepeat = false;
+    return true; // a damaged picture is lost, and shows as a gap in the indices
+  }
+  drawing.lastIsRepeat = !planes.isWorth && atMs - drawing.givenAtMs < LONGEST_REPEAT_MS;
+  if (drawing.lastIsRepeat) report({ kind: "repeated", index });
+  else give(drawing, index, atMs);
+  return true;
+}
+
+function give(drawing: Drawing, index: number, atMs: number): void {
+  drawing.given.push(index);
+  drawing.givenAtMs = atMs;
+  drawing.restBytes = drawing.planes.frameBytes;
+  drawing.planes.settle();
+  drawing.lastIsRepeat = false;
+}
+
+/** So many bytes, in a buffer that the next call uses again; `undefined` if the end comes first. */
+function readWhole(input: PipeReader, lengthBytes: number): Uint8Array | undefined {
+  if (jpegBuffer.length < lengthBytes) jpegBuffer = new Uint8Array(2 * lengthBytes);
+  for (let read = 0; read < lengthBytes;) {
+    const more = input.read(jpegBuffer.subarray(read, lengthBytes));
+    if (more === 0) return undefined;
+    read += more;
+  }
+  return jpegBuffer.subarray(0, lengthBytes);
 }
 
 function writeCoded(
@@ -161,15 +263,20 @@ function writeCoded(
 ): number {
   if (!run) return length;
   const bytes = new Uint8Array(buffer.buffer, buffer.byteOffset + offset, length);
+  if (run.isSound) {
+    report({ kind: "bytes", bytes: bytes.slice() });
+    return length;
+  }
   for (const packet of run.reader.push(bytes)) {
     if (packet.kind === "config") {
       run.config = packet.config;
       continue;
     }
     if (!run.config) throw new Error("ffmpeg.wasm gave a picture before its configuration");
+    const number = pictureOfTime(packet.timeMs);
     report({
       kind: "coded",
-      index: pictureOfTime(packet.timeMs),
+      index: run.drawing ? run.drawing.given[number] ?? number : number,
       isKey: packet.isKey,
       data: packet.data.slice(),
       config: run.config,

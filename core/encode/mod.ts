@@ -12,10 +12,12 @@ import type { Engine, EngineName, Quality } from "./engine.ts";
 import { openSystemEngine } from "./ffmpeg_system.ts";
 import { openWasmEngine } from "./ffmpeg_wasm.ts";
 import { createGearbox, type EncoderDescription } from "./gearbox.ts";
+import { createSoundEncoder, type SoundEncoder, type SoundEncoderOptions } from "./sound.ts";
 import { type Gear, gearsOf } from "./x264.ts";
 
 export type { EncoderDescription } from "./gearbox.ts";
 export type { EngineName, Quality } from "./engine.ts";
+export type { SoundEncoder, SoundEncoderOptions } from "./sound.ts";
 
 /** How the encoders are chosen and run. */
 export interface EncodersOptions {
@@ -52,12 +54,23 @@ export interface Encoders extends AsyncDisposable {
   readonly engines: readonly { readonly name: EngineName; readonly description: string }[];
   /** An encoder for one session of one camera. */
   forCamera(): Encoder;
+  /**
+   * An encoder for the sound of one session of one camera; an installed ffmpeg is taken where there is
+   * one, because the other takes more memory. @throws MediaError where the sound is of no usual form
+   */
+  forSound(options: SoundEncoderOptions): SoundEncoder;
   /** How a camera is encoded just now; `undefined` before its first GOP. */
   describe(camera: string): EncoderDescription | undefined;
   /** Encodes these JPEGs (all of one size; a few seconds' worth) with each engine, and times it. */
   probe(
     jpegs: readonly Uint8Array[],
-    options: { readonly signal: AbortSignal },
+    options: {
+      readonly signal: AbortSignal;
+      /** This engine alone. */
+      readonly engine?: EngineName;
+      /** For no longer than this: what came out by then is what counts. */
+      readonly forMs?: number;
+    },
   ): Promise<readonly EngineProbe[]>;
 }
 
@@ -126,16 +139,23 @@ export async function createEncoders(options: EncodersOptions): Promise<Encoders
         openLane: (gear) => engineOf(gear).openLane(),
         onReport: (camera, report) => gearbox.report(camera, report),
       }),
+    forSound: (sound) =>
+      createSoundEncoder({
+        ...sound,
+        clock,
+        openLane: (lane) => (byName.get("system") ?? engineOf(first)).openSound(lane),
+      }),
     describe: (camera) => gearbox.describe(camera),
-    async probe(jpegs, { signal }) {
+    async probe(jpegs, { signal, engine: only, forMs = Infinity }) {
       const probes: EngineProbe[] = [];
+      const isWanted = (name: EngineName) => only === undefined || name === only;
       // One after the other: together they would measure each other.
-      for (const engine of engines) {
-        probes.push(await probeEngine(engine, quality, jpegs, { clock, signal }));
+      for (const engine of engines.filter(({ name }) => isWanted(name))) {
+        probes.push(await probeEngine(engine, quality, jpegs, { clock, signal, forMs }));
       }
       for (const [position, result] of opened.entries()) {
         const name = wanted[position];
-        if (result.status === "fulfilled" || name === undefined) continue;
+        if (result.status === "fulfilled" || name === undefined || !isWanted(name)) continue;
         const error = messageOf(result.reason);
         probes.push({ engine: name, description: name, ok: false, error });
       }
@@ -149,12 +169,20 @@ export async function createEncoders(options: EncodersOptions): Promise<Encoders
 
 const PROBE_GOP_MS = 2000;
 const PROBE_PICTURE_MS = 100;
+/** So many pictures go in once more: the first of a fresh wasm run several times slower. */
+const PROBE_WARM_UP = 10;
+/** Of the time of a probe, the part in which pictures go in: what is inside then has the rest. */
+const PROBE_FEEDING = 0.8;
 
 async function probeEngine(
   engine: Engine,
   quality: Quality,
   jpegs: readonly Uint8Array[],
-  { clock, signal }: { readonly clock: Clock; readonly signal: AbortSignal },
+  { clock, signal, forMs }: {
+    readonly clock: Clock;
+    readonly signal: AbortSignal;
+    readonly forMs: number;
+  },
 ): Promise<EngineProbe> {
   const { name, description } = engine;
   const gear = gearsOf(name, quality)[0];
@@ -168,35 +196,54 @@ async function probeEngine(
       if (report.kind === "failed") failure = report.error.message;
     },
   });
-  /** Encodes `pictures` and says when each came out. */
-  const timesOf = async (pictures: readonly Uint8Array[]): Promise<number[]> => {
-    const timesMs: number[] = [];
+  const startMs = clock.monotonic();
+  const timeUp = new AbortController();
+  const done = new AbortController();
+  if (forMs < Infinity) {
+    clock.sleep(forMs, { signal: done.signal }).then(() => timeUp.abort(), () => {});
+  }
+  const either = AbortSignal.any([signal, timeUp.signal]);
+  function* fed(): Generator<Uint8Array> {
+    for (const jpeg of [...jpegs.slice(0, PROBE_WARM_UP), ...jpegs]) {
+      if (clock.monotonic() - startMs > PROBE_FEEDING * forMs) return;
+      yield jpeg;
+    }
+  }
+  /** When each picture came out. */
+  const timesMs: number[] = [];
+  try {
     const options = {
-      signal,
+      signal: either,
       camera: "probe",
       gopMs: PROBE_GOP_MS,
       onLost: (_: number, cause: unknown) => failure = messageOf(cause),
     };
-    for await (const _ of encoder.encode(asUnits(pictures), options)) {
+    for await (const _ of encoder.encode(asUnits(fed()), options)) {
       timesMs.push(clock.monotonic());
     }
-    return timesMs;
-  };
-  await timesOf(jpegs.slice(0, 10)); // the first pictures of a fresh wasm run several times slower
-  const startMs = clock.monotonic();
-  const timesMs = await timesOf(jpegs);
-  const tookMs = (timesMs.at(-1) ?? startMs) - startMs;
-  signal.throwIfAborted();
-  if (failure !== undefined || timesMs.length === 0) {
-    return { engine: name, description, ok: false, error: failure ?? "no picture came out" };
+  } catch (error) {
+    if (!timeUp.signal.aborted) throw error;
+  } finally {
+    done.abort();
   }
-  const picturesPerSecond = timesMs.length * 1000 / Math.max(1, tookMs);
+  signal.throwIfAborted();
+  const lastMs = timesMs.at(-1);
+  if (failure !== undefined || lastMs === undefined) {
+    const tookS = ((clock.monotonic() - startMs) / 1000).toFixed(1);
+    const error = failure ?? `no picture came out in ${tookS} s`;
+    return { engine: name, description, ok: false, error };
+  }
+  // The second half counts. Where hardly any came out it is slow too: too little is promised then.
+  const skipped = Math.floor(timesMs.length / 2);
+  const fromMs = timesMs[skipped - 1] ?? startMs;
+  const picturesPerSecond = (timesMs.length - skipped) * 1000 / Math.max(1, lastMs - fromMs);
   return { engine: name, description, ok: true, preset: gear.label, picturesPerSecond };
 }
 
-async function* asUnits(jpegs: readonly Uint8Array[]): AsyncGenerator<AccessUnit> {
-  for (const [index, data] of jpegs.entries()) {
-    const capturedAtMs = index * PROBE_PICTURE_MS;
+async function* asUnits(jpegs: Iterable<Uint8Array>): AsyncGenerator<AccessUnit> {
+  let index = 0;
+  for (const data of jpegs) {
+    const capturedAtMs = index++ * PROBE_PICTURE_MS;
     const ptsUs = capturedAtMs * 1000;
     yield { trackId: 1, data, ptsUs, dtsUs: ptsUs, isKey: true, capturedAtMs };
   }

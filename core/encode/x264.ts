@@ -39,40 +39,42 @@ export interface Gear {
 }
 
 /**
- * From best compression to least work. Adaptive quantisation is off: it spends the bits on a sensor's
- * noise in flat parts. A larger `ipratio` pays for itself in short GOPs of a fixed camera: what
- * the key picture has, the following ones need not send again.
+ * From best compression to least work. The quantiser is constant (`-qp`): to hold a quality (`-crf`)
+ * x264 first looks at every picture in half size, which without its assembly is a quarter of all
+ * work, and weighted prediction needs that look too. Adaptive quantisation is off: it spends the bits
+ * on a sensor's noise in flat parts. A larger `ipratio` pays for itself in short GOPs of a fixed
+ * camera: what the key picture has, the following ones need not send again.
  */
 const GEARS: readonly (Omit<Gear, "x264"> & {
   readonly preset: string;
   readonly params: string;
-  /** To be added to the quality's CRF, so that the gears look alike. */
-  readonly crfOffset: number;
+  /** To be added to the quality's quantiser, so that the gears look alike. */
+  readonly qpOffset: number;
 })[] = [
   {
     engine: "wasm",
     label: "ultrafast",
     preset: "ultrafast",
-    params: "cabac=1:me=dia:merange=4",
-    crfOffset: 0,
+    params: "cabac=1:me=dia:merange=4:ipratio=2.0",
+    qpOffset: 0,
   },
   {
     engine: "system",
     label: "veryfast",
     preset: "veryfast",
-    params: "aq-mode=0:ipratio=2.0",
-    crfOffset: 2,
+    params: "aq-mode=0:ipratio=2.0:weightp=0",
+    qpOffset: 1,
   },
   {
     engine: "system",
     label: "ultrafast",
     preset: "ultrafast",
-    params: "cabac=1:me=dia",
-    crfOffset: 0,
+    params: "cabac=1:me=dia:ipratio=2.0",
+    qpOffset: 0,
   },
 ];
 
-const CRF: Readonly<Record<Quality, number>> = { low: 28, standard: 24, high: 20 };
+const QP: Readonly<Record<Quality, number>> = { low: 31, standard: 27, high: 23 };
 
 /** The gears of an engine at a quality, from best compression to least work. */
 export function gearsOf(engine: EngineName, quality: Quality): readonly Gear[] {
@@ -84,15 +86,18 @@ export function gearsOf(engine: EngineName, quality: Quality): readonly Gear[] {
       gear.preset,
       "-tune",
       "zerolatency",
-      "-crf",
-      String(CRF[quality] + gear.crfOffset),
+      "-qp",
+      String(QP[quality] + gear.qpOffset),
       "-x264-params",
       gear.params,
     ],
   }));
 }
 
-/** ffmpeg's arguments from a stream of {@link ./matroska.ts} in to a stream of {@link ./flv.ts} out. */
+/**
+ * ffmpeg's arguments from a stream of {@link ./matroska.ts} or of raw pictures in to a stream of
+ * {@link ./flv.ts} out.
+ */
 export function ffmpegArguments(options: {
   readonly input: string;
   readonly output: string;
@@ -101,6 +106,8 @@ export function ffmpegArguments(options: {
   readonly x264: readonly string[];
   /** The option that switches frame dropping off: its name depends on ffmpeg's version. */
   readonly passthrough: readonly string[];
+  /** The input is limited-range 4:2:0 planes of even size, and no Matroska. */
+  readonly raw?: boolean;
 }): string[] {
   const even = (px: number) => px - px % 2;
   // Only an odd size needs cutting: 4:2:0 has none.
@@ -119,8 +126,12 @@ export function ffmpegArguments(options: {
     "nobuffer",
     "-probesize",
     "32",
-    "-f",
-    "matroska",
+    ...(options.raw
+      ? [
+        ...["-f", "rawvideo", "-pixel_format", "yuv420p", "-framerate", String(1000 / PICTURE_MS)],
+        ...["-video_size", `${even(options.widthPx)}x${even(options.heightPx)}`],
+      ]
+      : ["-f", "matroska"]),
     "-i",
     options.input,
     "-an",
@@ -129,8 +140,10 @@ export function ffmpegArguments(options: {
     "1:1000",
     // JPEGs are full-range BT.601 with sRGB's primaries; players expect the limited range.
     // Not fast_bilinear: a tenth less work in wasm, but there it shifts the colours by 1 of 255.
-    "-vf",
-    `${crop}scale=in_range=full:out_range=limited:sws_flags=bilinear,format=yuv420p`,
+    ...(options.raw ? [] : [
+      "-vf",
+      `${crop}scale=in_range=full:out_range=limited:sws_flags=bilinear,format=yuv420p`,
+    ]),
     "-color_range",
     "tv",
     "-colorspace",

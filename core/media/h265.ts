@@ -45,10 +45,12 @@ export interface H265Sps {
   /** After cropping to the conformance window. */
   readonly widthPx: number;
   readonly heightPx: number;
+  /** `sps_max_num_reorder_pics` of the highest layer; `undefined` where it cannot be read. */
+  readonly maxReorderFrames: number | undefined;
 }
 
 /**
- * Parses a sequence parameter set (§7.3.2.2.1), its two header bytes included, up to the bit depths.
+ * Parses a sequence parameter set (§7.3.2.2.1), its two header bytes included, up to the reordering.
  *
  * @throws MediaError
  */
@@ -96,7 +98,25 @@ export function parseH265Sps(nal: Uint8Array): H265Sps {
     bitDepthChroma: 8 + r.ue(),
     widthPx,
     heightPx,
+    maxReorderFrames: parseReorder(r, temporalLayers),
   };
+}
+
+function parseReorder(r: BitReader, temporalLayers: number): number | undefined {
+  try {
+    r.ue(); // log2_max_pic_order_cnt_lsb_minus4
+    const isForEach = r.flag();
+    let reorder = 0;
+    for (let layer = isForEach ? 0 : temporalLayers - 1; layer < temporalLayers; layer++) {
+      r.ue();
+      reorder = r.ue();
+      r.ue();
+    }
+    return reorder <= 16 ? reorder : undefined;
+  } catch (error) {
+    if (!(error instanceof MediaError)) throw error;
+    return undefined;
+  }
 }
 
 /** The parameter sets of an `hvcC` record. */

@@ -16,6 +16,12 @@ export interface JpegInfo {
   readonly widthPx: number;
   readonly heightPx: number;
   readonly progressive: boolean;
+  /**
+   * The common kind: one scan of all components with 8-bit samples, Huffman-coded from top to bottom
+   * by tables that the picture itself brings, one block of each colour in an MCU. What nearly all
+   * cameras give.
+   */
+  readonly plain: boolean;
   /** 1 is grey, 3 is YCbCr (or RGB where `rgb`). */
   readonly components: number;
   /** How the chroma is stored; `other` is legal but rare. */
@@ -38,7 +44,9 @@ export function parseJpeg(data: Uint8Array): JpegInfo {
   if (data[0] !== 0xff || data[1] !== 0xd8) {
     throw new MediaError(`not a JPEG: expected ff d8 at the start, got ${describe(data)}`);
   }
-  let frame: Omit<JpegInfo, "jfif" | "exif" | "rgb" | "sizeBytes"> | undefined;
+  let frame: Frame | undefined;
+  let scans = 0;
+  const missing = new Set([0xc4, 0xdb]); // DHT, DQT
   let jfif = false;
   let exif = false;
   let rgb = false;
@@ -53,7 +61,9 @@ export function parseJpeg(data: Uint8Array): JpegInfo {
     if (marker === undefined) throw cut(data);
     if (marker === 0xd9) {
       if (!frame) throw new MediaError("damaged JPEG: it ends before its frame header");
-      return { ...frame, jfif, exif, rgb, sizeBytes: position };
+      const { simple, ...size } = frame;
+      const plain = simple && scans === 1 && missing.size === 0;
+      return { ...size, plain, jfif, exif, rgb, sizeBytes: position };
     }
     if (marker === 0x01 || (marker >= 0xd0 && marker <= 0xd7)) continue;
     if (marker === 0x00 || marker === 0xd8) {
@@ -67,6 +77,7 @@ export function parseJpeg(data: Uint8Array): JpegInfo {
     if (length < 2) throw new MediaError(`damaged JPEG: a segment of ${length} bytes`);
     if (end > data.length) throw cut(data);
     const body = data.subarray(position + 2, end);
+    missing.delete(marker);
     if (isFrameHeader(marker)) frame = parseFrame(marker, body);
     if (marker === 0xe0 && startsWith(body, "JFIF\0")) jfif = true;
     if (marker === 0xe1 && startsWith(body, "Exif\0")) exif = true;
@@ -74,6 +85,7 @@ export function parseJpeg(data: Uint8Array): JpegInfo {
     position = end;
     if (marker === 0xda) {
       if (!frame) throw new MediaError("damaged JPEG: a scan stands before its frame header");
+      scans++;
       position = endOfScan(data, position);
     }
   }
@@ -96,10 +108,13 @@ function isFrameHeader(marker: number): boolean {
   return marker >= 0xc0 && marker <= 0xcf && marker !== 0xc4 && marker !== 0xc8 && marker !== 0xcc;
 }
 
-function parseFrame(
-  marker: number,
-  body: Uint8Array,
-): Omit<JpegInfo, "jfif" | "exif" | "rgb" | "sizeBytes"> {
+/** What a frame header says. */
+type Frame = Omit<JpegInfo, "jfif" | "exif" | "rgb" | "sizeBytes" | "plain"> & {
+  /** Of the sequential 8-bit kind, with colours of one block. */
+  readonly simple: boolean;
+};
+
+function parseFrame(marker: number, body: Uint8Array): Frame {
   const components = body[5] ?? 0;
   if (body.length < 6 + 3 * components || components === 0) {
     throw new MediaError(`damaged JPEG: a frame header of ${body.length} bytes`);
@@ -114,6 +129,7 @@ function parseFrame(
     widthPx,
     heightPx,
     progressive: (marker & 3) === 2,
+    simple: marker <= 0xc1 && body[0] === 8 && factors.slice(1).every((factor) => factor === 0x11),
     components,
     subsampling: name(factors),
   };

@@ -343,6 +343,9 @@ function videoEntry(track: VideoTrack): Uint8Array {
 }
 
 function audioEntry(track: AudioTrack): Uint8Array {
+  if (track.codec === "pcm") {
+    throw new MediaError("an MP4 file cannot hold samples that are not coded");
+  }
   const opus = track.codec === "opus";
   const rateHz = opus ? OPUS_RATE_HZ : track.sampleRateHz;
   if (opus) parseOpusConfig(track.config);

@@ -37,8 +37,33 @@ export interface HttpResponse {
   readonly respondedAtMs: number;
 }
 
+/** An answer whose body comes in pieces, for as long as the server likes. */
+export interface HttpStream {
+  readonly url: URL;
+  readonly status: number;
+  readonly headers: Headers;
+  /**
+   * The next piece; `undefined` at the end.
+   *
+   * @throws a source error, or the signal's reason when aborted
+   */
+  read(): Promise<Uint8Array | undefined>;
+  /** Breaks the connection; may be called twice. */
+  close(): void;
+}
+
 /** A pool of connections. */
 export interface Http extends Disposable {
+  /**
+   * Asks for an answer without an end. `timeoutMs` is how long its header may take, `signal` ends the
+   * whole of it. Whoever gets a stream closes it.
+   *
+   * @throws as {@linkcode Http.request}
+   */
+  stream(
+    url: URL,
+    request: Pick<HttpRequest, "signal" | "timeoutMs" | "headers">,
+  ): Promise<HttpStream>;
   /**
    * One exchange; a redirect is an answer like any other.
    *
@@ -62,6 +87,7 @@ export async function openHttp(
   let closed = false;
   return {
     request: (url, request) => exchange(url, request, { clock, send }),
+    stream: (url, request) => openStream(url, request, { clock, send }),
     [Symbol.dispose]: () => {
       if (!closed) client?.close();
       closed = true;
@@ -69,7 +95,8 @@ export async function openHttp(
   };
 }
 
-async function readCertificates(path: string): Promise<string> {
+/** Reads the file of an option `ca`. @throws a source error where it holds no certificate */
+export async function readCertificates(path: string): Promise<string> {
   let text: string;
   try {
     text = await readFile(path, "utf8");
@@ -130,6 +157,65 @@ async function exchange(
     throw passingError("offline", `${what}: ${reason}`);
   } finally {
     signal.removeEventListener("abort", onAbort);
+    timer.abort();
+  }
+}
+
+async function openStream(
+  url: URL,
+  { signal, timeoutMs, headers: asked }: Pick<HttpRequest, "signal" | "timeoutMs" | "headers">,
+  { clock, send }: {
+    readonly clock: Clock;
+    readonly send: (url: URL, init: RequestInit) => Promise<Response>;
+  },
+): Promise<HttpStream> {
+  signal.throwIfAborted();
+  const what = `GET ${describeUrl(url)}`;
+  const stop = new AbortController();
+  const timer = new AbortController();
+  const onAbort = () => stop.abort(signal.reason);
+  const close = () => {
+    signal.removeEventListener("abort", onAbort);
+    stop.abort(new Error("closed"));
+  };
+  const failure = (error: unknown): unknown => {
+    const reason = stop.signal.aborted
+      ? stop.signal.reason
+      : passingError("offline", `${what}: ${transportReason(error)}`);
+    close();
+    return reason;
+  };
+  signal.addEventListener("abort", onAbort, { once: true });
+  clock.sleep(timeoutMs, { signal: timer.signal }).then(
+    () => stop.abort(passingError("offline", `${what}: no answer within ${timeoutMs / 1000} s`)),
+    () => {}, // answered in time
+  );
+  try {
+    const response = await send(url, {
+      headers: { ...asked },
+      redirect: "manual",
+      signal: stop.signal,
+    });
+    const reader = response.body?.getReader();
+    // An aborted body rejects what is being read; what nobody reads must be let go of too.
+    stop.signal.addEventListener("abort", () => void reader?.cancel().catch(() => {}));
+    const { status, headers } = response;
+    return {
+      ...{ url, status, headers, close },
+      read: async () => {
+        try {
+          stop.signal.throwIfAborted();
+          const piece = await reader?.read();
+          stop.signal.throwIfAborted();
+          return piece?.value;
+        } catch (error) {
+          throw failure(error);
+        }
+      },
+    };
+  } catch (error) {
+    throw failure(error);
+  } finally {
     timer.abort();
   }
 }

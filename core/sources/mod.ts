@@ -5,10 +5,17 @@
  * @module
  */
 import type * as v from "valibot";
-import type { Account, Source } from "../types.ts";
+import type { Account, AnyCamera, Source } from "../types.ts";
 import type { SourceContext } from "./context.ts";
+import { openGoogleSdmAccount } from "./google/account.ts";
+import { googleSdmOptions } from "./google/options.ts";
+import { openGoogleHomeAccount } from "./google_home/account.ts";
+import { googleHomeOptions } from "./google_home/options.ts";
 import { openNestAccount } from "./nest/account.ts";
 import { nestOptions } from "./nest/options.ts";
+import { mjpegOptions, mjpegSource } from "./mjpeg/camera.ts";
+import { onvifOptions, onvifSource } from "./onvif/camera.ts";
+import { rtspOptions, rtspSource } from "./rtsp/camera.ts";
 import { snapshotOptions, snapshotSource } from "./snapshot.ts";
 
 export type { SourceContext } from "./context.ts";
@@ -23,14 +30,24 @@ export interface SourceType<Options extends v.GenericSchema, Opened> {
 
 /** Kinds of accounts by the name that `type` gives. */
 export const accountTypes: {
+  readonly "google-sdm": SourceType<typeof googleSdmOptions, Account>;
+  readonly "google-home": SourceType<typeof googleHomeOptions, Account<AnyCamera>>;
   readonly nest: SourceType<typeof nestOptions, Account>;
 } = {
+  "google-sdm": { options: googleSdmOptions, open: openGoogleSdmAccount },
+  "google-home": { options: googleHomeOptions, open: openGoogleHomeAccount },
   nest: { options: nestOptions, open: openNestAccount },
 };
 
 /** Kinds of single cameras by the name that `type` gives. */
 export const cameraTypes: {
+  readonly mjpeg: SourceType<typeof mjpegOptions, Source>;
+  readonly onvif: SourceType<typeof onvifOptions, Source>;
+  readonly rtsp: SourceType<typeof rtspOptions, Source>;
   readonly snapshot: SourceType<typeof snapshotOptions, Source>;
 } = {
+  mjpeg: { options: mjpegOptions, open: mjpegSource },
+  onvif: { options: onvifOptions, open: onvifSource },
+  rtsp: { options: rtspOptions, open: rtspSource },
   snapshot: { options: snapshotOptions, open: snapshotSource },
 };

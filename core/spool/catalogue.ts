@@ -22,10 +22,14 @@
  * @module
  */
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
-import { isSqliteError } from "./errors.ts";
+import { isSqliteError, spoolError } from "./errors.ts";
 import type { ClipSidecar } from "./sidecar.ts";
 
-/** Version of the tables. Another one is moved aside, and the catalogue rebuilt. */
+/**
+ * Version of the tables. A higher one is refused: made anew from the clips, the catalogue would forget
+ * which sink has which clip, and every clip that is not here any more. So a column that an older
+ * release does not miss is added without a new version.
+ */
 const CATALOGUE_VERSION = 1;
 
 const TABLES = `
@@ -44,7 +48,8 @@ const TABLES = `
     pinned INTEGER NOT NULL,
     finished_ms INTEGER NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('here', 'gone', 'lost')),
-    gone_ms INTEGER
+    gone_ms INTEGER,
+    tags TEXT NOT NULL DEFAULT ''
   ) STRICT;
   CREATE INDEX clip_here ON clip (id, bytes) WHERE state = 'here';
   CREATE INDEX clip_by_camera ON clip (camera, start_ms);
@@ -116,9 +121,13 @@ export interface ClipFilter {
   readonly fromMs?: number;
   /** Clips that start before this, wall ms. */
   readonly toMs?: number;
+  /** Clips that start at this or later, wall ms; spares the search of a long history. */
+  readonly startFromMs?: number;
   /** Default `here`. */
   readonly state?: ClipState | "any";
   readonly pinned?: boolean;
+  /** Only clips that have it. */
+  readonly tag?: string;
   /** Only clips to which this sink, or without one any sink, stands so. */
   readonly delivery?: { readonly sink?: string; readonly state: DeliveryState };
   /** Only clips finished after the one with this key: for reading page by page. */
@@ -130,7 +139,7 @@ export interface ClipFilter {
 }
 
 const COLUMNS = "c.id, c.key, c.camera, c.start_ms, c.end_ms, c.bytes, c.sha256, c.md5, " +
-  "c.content_type, c.frames, c.recovered, c.pinned, c.finished_ms, c.state";
+  "c.content_type, c.frames, c.recovered, c.pinned, c.finished_ms, c.state, c.tags";
 
 /** Reads a row of {@linkcode COLUMNS}. The tables are STRICT, so the types are what they say. */
 function clipRow(row: Record<string, unknown>): ClipRow {
@@ -144,13 +153,19 @@ function clipRow(row: Record<string, unknown>): ClipRow {
     endMs: Number(row.end_ms),
     bytes: Number(row.bytes),
     sha256: String(row.sha256),
-    md5: String(row.md5),
+    ...(row.md5 === "" ? {} : { md5: String(row.md5) }),
     frames: Number(row.frames),
     recovered: row.recovered === 1,
     pinned: row.pinned === 1,
     finishedMs: Number(row.finished_ms),
     state: state === "here" || state === "gone" ? state : "lost",
+    tags: tagsOf(row.tags),
   };
+}
+
+/** Tags are words, so a space parts them. */
+function tagsOf(value: unknown): string[] {
+  return String(value).split(" ").filter((tag) => tag !== "");
 }
 
 function deliveryState(value: unknown): DeliveryState {
@@ -167,7 +182,8 @@ export class Catalogue implements Disposable {
    * Opens a catalogue, or makes an empty one.
    *
    * @param path of the database, or `:memory:`
-   * @throws if it is damaged or of another version, see {@linkcode isCatalogueDamaged}
+   * @throws if it is damaged, see {@linkcode isCatalogueDamaged}; a spool error of kind `format` if a
+   *   newer release made it
    */
   constructor(path: string) {
     this.#db = new DatabaseSync(path);
@@ -184,16 +200,32 @@ export class Catalogue implements Disposable {
         this.transaction(() =>
           this.#db.exec(`${TABLES} PRAGMA user_version = ${CATALOGUE_VERSION};`)
         );
+      } else if (Number(version) > CATALOGUE_VERSION) {
+        throw spoolError(
+          "format",
+          `the spool's catalogue ${path} has version ${version}, but this release knows only up to ` +
+            `${CATALOGUE_VERSION}: use the release that made it, or another spool.path`,
+        );
       } else if (version !== CATALOGUE_VERSION) {
         throw damaged(`the catalogue has version ${version}, expected ${CATALOGUE_VERSION}`);
       } else {
         const check = this.#get("PRAGMA quick_check(1)")?.quick_check;
         if (check !== "ok") throw damaged(`the catalogue is damaged: ${check}`);
+        this.#addTags();
       }
     } catch (error) {
       this.#db.close();
       throw error;
     }
+  }
+
+  /** Adds the column of tags to a catalogue of a release that had none. */
+  #addTags(): void {
+    const columns = this.#db.prepare("PRAGMA table_info(clip)").all();
+    if (columns.some(({ name }) => name === "tags")) return;
+    this.transaction(() =>
+      this.#db.exec("ALTER TABLE clip ADD COLUMN tags TEXT NOT NULL DEFAULT ''")
+    );
   }
 
   #prepare(sql: string): StatementSync {
@@ -276,19 +308,21 @@ export class Catalogue implements Disposable {
   add(clip: ClipSidecar): ClipRow {
     this.#run(
       `INSERT INTO clip (key, camera, start_ms, end_ms, bytes, sha256, md5, content_type, frames,
-         recovered, pinned, finished_ms, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'here')`,
+         recovered, pinned, finished_ms, tags, state)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'here')`,
       clip.key,
       clip.camera,
       clip.startMs,
       clip.endMs,
       clip.bytes,
       clip.sha256,
-      clip.md5,
+      clip.md5 ?? "", // not computed
       clip.contentType,
       clip.frames,
       clip.recovered ? 1 : 0,
       clip.pinned ? 1 : 0,
       clip.finishedMs,
+      clip.tags.join(" "),
     );
     const row = this.get(clip.key);
     if (!row) throw new Error(`the catalogue did not keep ${clip.key}`);
@@ -393,6 +427,10 @@ export class Catalogue implements Disposable {
     if (filter.camera !== undefined) need("c.camera = ?", filter.camera);
     if (filter.fromMs !== undefined) need("c.end_ms > ?", filter.fromMs);
     if (filter.toMs !== undefined) need("c.start_ms < ?", filter.toMs);
+    if (filter.startFromMs !== undefined) need("c.start_ms >= ?", filter.startFromMs);
+    if (filter.tag !== undefined) {
+      need("instr(' ' || c.tags || ' ', ' ' || ? || ' ') > 0", filter.tag);
+    }
     if (filter.pinned !== undefined) need("c.pinned = ?", filter.pinned ? 1 : 0);
     if (filter.afterKey !== undefined) {
       need("c.id > (SELECT id FROM clip WHERE key = ?)", filter.afterKey);
@@ -417,6 +455,11 @@ export class Catalogue implements Disposable {
   /** Sets or takes off the mark that keeps a clip from retention. */
   setPinned(key: string, pinned: boolean): void {
     this.#run("UPDATE clip SET pinned = ? WHERE key = ?", pinned ? 1 : 0, key);
+  }
+
+  /** Sets what happened during a clip. */
+  setTags(key: string, tags: readonly string[]): void {
+    this.#run("UPDATE clip SET tags = ? WHERE key = ?", tags.join(" "), key);
   }
 
   /**
@@ -481,14 +524,27 @@ export class Catalogue implements Disposable {
     return Number(row?.bytes);
   }
 
-  /** Clips that a sink stored before a moment and still holds, oldest first. */
-  storedBefore(sink: string, beforeMs: number, limit: number): readonly ClipRow[] {
+  /** Bytes of all clips that a sink holds. */
+  storedBytes(sink: string): number {
+    return this.storedBytesSince(sink, Number.MIN_SAFE_INTEGER);
+  }
+
+  /**
+   * Clips that may be removed from a sink, oldest first: it holds them, they ended before a moment,
+   * they are not pinned, and no other required sink still lacks them.
+   */
+  removableFrom(sink: string, endedBeforeMs: number, limit: number): readonly ClipRow[] {
     return this.#all(
       `SELECT ${COLUMNS} FROM delivery d JOIN clip c ON c.id = d.clip
        WHERE d.sink = (SELECT id FROM sink WHERE name = ?) AND d.state = 'stored'
-         AND d.at_ms < ? AND c.pinned = 0 ORDER BY d.clip LIMIT ?`,
+         AND c.end_ms < ? AND c.pinned = 0
+         AND NOT EXISTS (
+           SELECT 1 FROM sink s LEFT JOIN delivery o ON o.sink = s.id AND o.clip = c.id
+           WHERE s.active = 1 AND s.required = 1
+             AND o.state IN ('waiting', 'quarantined'))
+       ORDER BY d.clip LIMIT ?`,
       sink,
-      beforeMs,
+      endedBeforeMs,
       limit,
     ).map(clipRow);
   }

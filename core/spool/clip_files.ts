@@ -5,7 +5,7 @@
  * @module
  */
 import type { ClipState } from "./catalogue.ts";
-import { readText, type SpoolFs, writeText } from "./fs.ts";
+import { readText, replaceText, type SpoolFs } from "./fs.ts";
 import type { Layout } from "./layout.ts";
 import { fingerprint } from "./publish.ts";
 import { readStream } from "./read_stream.ts";
@@ -31,8 +31,9 @@ export function spooledClip(
     end: new Date(clip.endMs),
     bytes: clip.bytes,
     sha256: clip.sha256,
-    md5: clip.md5,
+    ...(clip.md5 === undefined ? {} : { md5: clip.md5 }),
     contentType: clip.contentType,
+    tags: clip.tags,
     frames: clip.frames,
     recovered: clip.recovered,
     pinned: clip.pinned,
@@ -60,23 +61,30 @@ export async function checkClipFile(
   if (quick) return "ok";
   const file = await fs.open(layout.clip(clip.key), "read");
   try {
-    const { bytes, sha256 } = await fingerprint(file);
+    const { bytes, sha256 } = await fingerprint(file, { md5: false });
     return bytes === clip.bytes && sha256 === clip.sha256 ? "ok" : "damaged";
   } finally {
     file.close();
   }
 }
 
-/** Notes in a clip's sidecar whether it is pinned, so that a catalogue made anew knows it too. */
-export async function writePin(
+/** Notes in a clip's sidecar what may change of it, so that a catalogue made anew knows it too. */
+export async function writeMarks(
   { fs, layout }: ClipPlace,
-  { key, pinned }: { readonly key: string; readonly pinned: boolean },
+  { key, pinned, tags }: {
+    readonly key: string;
+    readonly pinned?: boolean;
+    readonly tags?: readonly string[];
+  },
 ): Promise<void> {
   const path = layout.sidecar(key);
   const sidecar = parseClipSidecar(await readText(fs, path));
   if (!sidecar) return;
-  const text = formatSidecar({ ...sidecar, pinned });
-  await writeText(fs, `${path}.tmp`, { text, sync: true });
-  await fs.rename(`${path}.tmp`, path);
+  const text = formatSidecar({
+    ...sidecar,
+    ...(pinned === undefined ? {} : { pinned }),
+    ...(tags === undefined ? {} : { tags: [...tags] }),
+  });
+  await replaceText(fs, path, text);
   await fs.syncFolder(layout.folder(key));
 }

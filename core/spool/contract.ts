@@ -21,6 +21,8 @@ export interface SpoolOptions {
   readonly sinks: readonly string[];
   /** Those among the sinks for which a local copy is not kept. Default none. */
   readonly optionalSinks?: readonly string[];
+  /** Whether clips get an MD5 beside their SHA-256, which some stores compare. Default true. */
+  readonly md5?: boolean;
   /** Repairs an interrupted clip. */
   readonly recover: RecoverTornClip;
   /** At most so many bytes in clips. Default: no limit but the disk's. */
@@ -49,6 +51,8 @@ export interface NewClip {
   readonly start: Date;
   /** A MIME type; it gives the file's extension. */
   readonly contentType: string;
+  /** What is known to happen during it, a word each; see {@linkcode OpenClip.tag}. */
+  readonly tags?: readonly string[];
 }
 
 /** Clips that wait for delivery, kept safe. Errors are spool errors unless said otherwise. */
@@ -77,8 +81,13 @@ export interface Spool extends AsyncDisposable {
   redeliver(sink: string, key: string): Promise<void>;
   /** Notes that retention removed a clip from a sink. */
   removed(sink: string, key: string): Promise<void>;
-  /** Clips that a sink stored before a moment and holds still, oldest first; pinned ones never. */
-  storedBefore(sink: string, before: Date, limit?: number): readonly SpooledClip[];
+  /**
+   * Clips that may be removed from a sink, oldest first: it holds them, they ended before a moment,
+   * they are not pinned, and no other required sink still lacks them.
+   */
+  removableFrom(sink: string, endedBefore: Date, limit?: number): readonly SpooledClip[];
+  /** Bytes of all clips that a sink holds. */
+  storedBytes(sink: string): number;
   /** How many bytes of clips a sink stored at or after a moment; the beginning of a try is no part. */
   storedBytesSince(sink: string, since: Date): number;
   /** How every sink stands to a clip. */
@@ -91,6 +100,11 @@ export interface Spool extends AsyncDisposable {
   pin(key: string): Promise<void>;
   /** Takes the pin off. */
   unpin(key: string): Promise<void>;
+  /**
+   * Adds to what happened during a clip, a word each; a clip that has gone is left as it is. What a
+   * sink was told of the clip before that stays as it was.
+   */
+  tag(key: string, tags: readonly string[]): Promise<void>;
   /** A new sink gets the clips that are here; one that was there before, those it lacks. */
   addSink(sink: string): void;
   /** Clips are no longer kept for it. */

@@ -254,6 +254,15 @@ export async function writeText(
   }
 }
 
+/**
+ * Writes a small text in the place of another one. Whoever is killed meanwhile leaves the one or the
+ * other; the new one survives a power cut once its folder is synced.
+ */
+export async function replaceText(fs: SpoolFs, path: string, text: string): Promise<void> {
+  await writeText(fs, `${path}.tmp`, { text, sync: true });
+  await fs.rename(`${path}.tmp`, path);
+}
+
 /** Syncs a file that was written and closed before; one that is not there is no error. */
 export async function syncFile(fs: SpoolFs, path: string): Promise<void> {
   if (await fs.sizeOf(path) === undefined) return;

@@ -11,6 +11,7 @@
  * clips/<slug>/2026/08/21/20260821T140500Z.mp4        a finished clip; the path under clips/ is its key
  * clips/<slug>/2026/08/21/20260821T140500Z.mp4.json   its sidecar
  * damaged/                                    what was moved aside
+ * handover/                                   second names of clips, for plugins that are sending them
  * ```
  *
  * @module

@@ -11,10 +11,10 @@
 import type { Clock } from "../types.ts";
 import { asSpoolError, spoolError } from "./errors.ts";
 import type { Folders } from "./folders.ts";
-import { type SpoolFile, type SpoolFs, syncFile, writeGathered } from "./fs.ts";
+import { replaceText, type SpoolFile, type SpoolFs, syncFile, writeGathered } from "./fs.ts";
 import type { Layout } from "./layout.ts";
 import { type Draft, publish } from "./publish.ts";
-import type { ClipSidecar, OpenSidecar } from "./sidecar.ts";
+import { type ClipSidecar, formatSidecar, type OpenSidecar } from "./sidecar.ts";
 import type { SpooledClip } from "./types.ts";
 
 /** How a clip ends. */
@@ -27,6 +27,8 @@ export interface ClipEnd {
   readonly patch?: { readonly offset: number; readonly bytes: Uint8Array };
   /** Pictures in the clip. */
   readonly frames: number;
+  /** What happened during it, a word each; those that it got before count no more. */
+  readonly tags?: readonly string[];
 }
 
 /** A clip that is being recorded. Calls may overlap; they are done in their order. */
@@ -45,6 +47,13 @@ export interface OpenClip {
    */
   append(chunks: readonly Uint8Array[]): Promise<void>;
   /**
+   * Adds to what happens during it, a word each, for the case that it is cut short: a recovered clip
+   * has them. When this resolves it survives the end of the process, and moments later a power cut.
+   *
+   * @throws a spool error of kind `full` or `io`; the clip is then as it was
+   */
+  tag(tags: readonly string[]): Promise<void>;
+  /**
    * Completes the clip. When this resolves it survives a power cut, and waits for every sink.
    *
    * @throws a spool error of kind `full` or `io`; nothing is lost and nothing is left to do: the
@@ -61,6 +70,8 @@ export interface OpenClipHost {
   readonly folders: Folders;
   readonly layout: Layout;
   readonly clock: Clock;
+  /** Whether finished clips get one. */
+  readonly md5: boolean;
   /** Makes room for so many bytes more, and counts them. @throws a spool error of kind `full` */
   admit(bytes: number): Promise<void>;
   /** Lends a buffer for gathering small writes. */
@@ -78,13 +89,14 @@ export interface OpenClipHost {
 /** See {@linkcode OpenClip}. */
 export class OpenClipFile implements OpenClip {
   readonly #host: OpenClipHost;
-  readonly #sidecar: OpenSidecar;
+  #sidecar: OpenSidecar;
   readonly #file: SpoolFile;
   readonly #beganMonotonicMs: number;
   #bytes = 0;
   #admittedBytes = 0;
   #durableBytes = 0;
-  #isNameDurable = false;
+  /** The sidecar that a power cut would leave. */
+  #durableSidecar: OpenSidecar | undefined;
   #hasLeftover = false;
   #isClosed = false;
   #syncError: unknown;
@@ -134,9 +146,25 @@ export class OpenClipFile implements OpenClip {
     });
   }
 
-  finish({ end, tail, patch, frames }: ClipEnd): Promise<SpooledClip> {
+  tag(tags: readonly string[]): Promise<void> {
     return this.#inTurn(async () => {
-      const { fs, folders, layout, clock } = this.#host;
+      const { fs, layout } = this.#host;
+      const all = [...new Set([...this.#sidecar.tags, ...tags])];
+      if (all.length === this.#sidecar.tags.length) return;
+      const sidecar = { ...this.#sidecar, tags: all };
+      try {
+        await replaceText(fs, layout.openSidecar(this.key), formatSidecar(sidecar));
+      } catch (error) {
+        throw asSpoolError(error, `tag the clip ${this.key}`);
+      }
+      this.#sidecar = sidecar;
+      this.#host.syncSoon(this);
+    });
+  }
+
+  finish({ end, tail, patch, frames, tags = [] }: ClipEnd): Promise<SpooledClip> {
+    return this.#inTurn(async () => {
+      const { fs, folders, layout, clock, md5 } = this.#host;
       const { startMs } = this.#sidecar;
       const endMs = end.getTime() >= startMs
         ? end.getTime()
@@ -155,10 +183,11 @@ export class OpenClipFile implements OpenClip {
           frames,
           recovered: false,
           finishedMs: clock.now(),
+          tags: [...tags],
         };
         this.#isClosed = true;
         const published = await this.#host.whilePublishing(() =>
-          publish({ fs, folders, layout, draft, file: this.#file })
+          publish({ fs, folders, layout, draft, md5, file: this.#file })
         );
         return this.#host.finished(this, published);
       } catch (error) {
@@ -193,10 +222,11 @@ export class OpenClipFile implements OpenClip {
     if (this.#isClosed) return;
     try {
       await this.#file.sync();
-      if (!this.#isNameDurable) {
+      const sidecar = this.#sidecar;
+      if (this.#durableSidecar !== sidecar) {
         await syncFile(fs, layout.openSidecar(this.key));
         await fs.syncFolder(layout.open);
-        this.#isNameDurable = true;
+        this.#durableSidecar = sidecar;
       }
       this.#durableBytes = bytes;
     } catch (error) {

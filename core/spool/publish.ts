@@ -22,17 +22,21 @@ export interface Fingerprint {
   readonly bytes: number;
   /** Lower-case hex. */
   readonly sha256: string;
-  /** Lower-case hex. */
-  readonly md5: string;
+  /** Lower-case hex; only where it was asked for. */
+  readonly md5?: string;
 }
 
 /**
  * Reads a file from its beginning to its end and hashes it. (Hashing while recording would save the
- * reading, but the start of an MP4 is patched when it is finished.)
+ * reading, but the start of an MP4 is patched when it is finished.) MD5 costs more than all the rest of
+ * it, so it is left out where no sink has a use for it.
  */
-export async function fingerprint(file: SpoolFile): Promise<Fingerprint> {
+export async function fingerprint(
+  file: SpoolFile,
+  options: { readonly md5: boolean },
+): Promise<Fingerprint> {
   const sha256 = createHash("sha256");
-  const md5 = createHash("md5");
+  const md5 = options.md5 ? createHash("md5") : undefined;
   const buffer = new Uint8Array(HASH_BYTES);
   let bytes = 0;
   for (;;) {
@@ -40,10 +44,14 @@ export async function fingerprint(file: SpoolFile): Promise<Fingerprint> {
     if (read === 0) break;
     const part = buffer.subarray(0, read);
     sha256.update(part);
-    md5.update(part);
+    md5?.update(part);
     bytes += read;
   }
-  return { bytes, sha256: sha256.digest("hex"), md5: md5.digest("hex") };
+  return {
+    bytes,
+    sha256: sha256.digest("hex"),
+    ...(md5 === undefined ? {} : { md5: md5.digest("hex") }),
+  };
 }
 
 /** What is known of a clip that is about to be published. */
@@ -52,6 +60,7 @@ export interface Draft extends OpenSidecar {
   readonly frames: number;
   readonly recovered: boolean;
   readonly finishedMs: number;
+  readonly tags: string[];
 }
 
 /**
@@ -59,12 +68,14 @@ export interface Draft extends OpenSidecar {
  * also when it fails; then the clip is still in `open/` and can be recovered.
  */
 export async function publish(
-  { fs, folders, layout, draft, file, openKey = draft.key }: {
+  { fs, folders, layout, draft, file, md5, openKey = draft.key }: {
     readonly fs: SpoolFs;
     readonly folders: Folders;
     readonly layout: Layout;
     readonly draft: Draft;
     readonly file: SpoolFile;
+    /** Whether it is to be computed. */
+    readonly md5: boolean;
     /** The key under which it was recorded, where that is not the one it gets. */
     readonly openKey?: string;
   },
@@ -73,7 +84,7 @@ export async function publish(
   let clip: ClipSidecar;
   try {
     await file.sync();
-    clip = { ...draft, ...await fingerprint(file), pinned: false };
+    clip = { ...draft, ...await fingerprint(file, { md5 }), pinned: false };
   } finally {
     file.close();
   }

@@ -155,7 +155,8 @@ export async function recoverSpool(context: RecoveryContext): Promise<RecoveryRe
     recovered++;
   }
   for (const { name } of await fs.list(layout.open) ?? []) {
-    if (name.endsWith(".json")) await fs.remove(`${layout.open}/${name}`); // of a clip that is none
+    // Of a clip that is none, or half of one that a crash came before.
+    if (/\.json(\.tmp)?$/.test(name)) await fs.remove(`${layout.open}/${name}`);
   }
   return { recovered, relisted: unlisted.length, lost };
 }
@@ -194,17 +195,21 @@ async function describe(context: RecoveryContext, key: string): Promise<ClipSide
   log.warn(`the clip ${key} has no sidecar that fits it; a new one is made from the clip`, { key });
   const file = await fs.open(layout.clip(key), "read");
   try {
-    const repair = await recover(tornFile(file, size));
+    // A picture tells nothing of itself but that it is one.
+    const repair: Repair = isImage(key)
+      ? { state: "finished", durationMs: 0, frames: 1 }
+      : await recover(tornFile(file, size));
     const known = sidecar?.key === key ? sidecar : guess(key, repair);
     const durationMs = repair.state === "empty" ? 0 : Math.max(0, repair.durationMs);
     const clip: ClipSidecar = {
       ...known,
       endMs: Math.round(known.startMs + durationMs),
       frames: repair.state === "empty" ? 0 : repair.frames,
-      ...await fingerprint(file),
+      ...await fingerprint(file, { md5: true }),
       recovered: true,
       pinned: sidecar?.pinned ?? false,
       finishedMs: clock.now(),
+      tags: sidecar?.tags ?? [],
     };
     await writeText(fs, layout.sidecar(key), { text: formatSidecar(clip), sync: true });
     await fs.syncFolder(layout.folder(key));
@@ -223,8 +228,11 @@ function guess(key: string, repair: Repair): OpenSidecar {
     camera: contents?.camera || slug,
     contentType: contentTypeOf(key),
     startMs: contents?.startMs ?? startMs,
+    tags: [],
   };
 }
+
+const isImage = (key: string) => contentTypeOf(key).startsWith("image/");
 
 function isRepair(value: unknown): value is Repair {
   return typeof value === "object" && value !== null && "state" in value;
@@ -249,6 +257,13 @@ export async function recoverOpenClip(
   const path = layout.openClip(openKey);
   const size = await fs.sizeOf(path);
   if (size === undefined) return undefined;
+  if (isImage(openKey)) {
+    // Written in one piece and finished at once: it was cut short, and there is nothing to repair.
+    await fs.remove(path);
+    await fs.remove(layout.openSidecar(openKey));
+    log.info(`an interrupted picture was removed: ${openKey}`, { key: openKey });
+    return undefined;
+  }
   const file = await fs.open(path, "update");
   let isOurs = true; // publish closes it
   try {
@@ -282,6 +297,7 @@ export async function recoverOpenClip(
     const key = await freeKey(context, sidecar);
     isOurs = false;
     const clip = await publish({
+      md5: true,
       fs,
       folders,
       layout,

@@ -9,12 +9,16 @@ import * as v from "valibot";
 const count = v.pipe(v.number(), v.integer(), v.minValue(0));
 const ms = v.pipe(v.number(), v.safeInteger());
 
+/** What happened during it; absent in sidecars of releases that did not know it. */
+const tags = v.optional(v.array(v.pipe(v.string(), v.maxLength(60))), []);
+
 const openSchema = v.object({
   /** See {@linkcode Clip.key}. */
   key: v.string(),
   camera: v.string(),
   contentType: v.string(),
   startMs: ms,
+  tags,
 });
 
 const clipSchema = v.object({
@@ -22,14 +26,15 @@ const clipSchema = v.object({
   endMs: ms,
   bytes: count,
   sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
-  md5: v.pipe(v.string(), v.regex(/^[0-9a-f]{32}$/)),
+  /** Only where a sink may want it. */
+  md5: v.optional(v.pipe(v.string(), v.regex(/^[0-9a-f]{32}$/))),
   frames: count,
   recovered: v.boolean(),
   pinned: v.boolean(),
   finishedMs: ms,
 });
 
-/** What is known of a clip from its first byte. */
+/** What is known of a clip while it is recorded. */
 export type OpenSidecar = v.InferOutput<typeof openSchema>;
 /** What is known of a finished clip. */
 export type ClipSidecar = v.InferOutput<typeof clipSchema>;

@@ -10,7 +10,7 @@
  * @module
  */
 import type { Backlog, Catalogue, ClipFilter, ClipRow, ClipState, Delivery } from "./catalogue.ts";
-import { checkClipFile, type ClipPlace, spooledClip, writePin } from "./clip_files.ts";
+import { checkClipFile, type ClipPlace, spooledClip, writeMarks } from "./clip_files.ts";
 import type { NewClip, Spool, SpoolOptions } from "./contract.ts";
 import { asSpoolError, spoolError, spoolErrorKind } from "./errors.ts";
 import { Folders } from "./folders.ts";
@@ -144,7 +144,7 @@ class DiskSpool implements Spool {
     return this.#version;
   }
 
-  async begin({ camera, slug, start, contentType }: NewClip): Promise<OpenClip> {
+  async begin({ camera, slug, start, contentType, tags = [] }: NewClip): Promise<OpenClip> {
     const { fs } = this.#options;
     this.#assertOpen();
     let key = "";
@@ -165,7 +165,7 @@ class DiskSpool implements Spool {
         if (!isTaken) break;
         this.#open.delete(key);
       }
-      const sidecar = { key, camera, contentType, startMs: start.getTime() };
+      const sidecar = { key, camera, contentType, startMs: start.getTime(), tags: [...tags] };
       const file = await fs.open(this.#layout.openClip(key), "new");
       try {
         await writeText(fs, this.#layout.openSidecar(key), {
@@ -218,13 +218,17 @@ class DiskSpool implements Spool {
     return this.#note(sink, key, { state: "removed" });
   }
 
-  storedBefore(sink: string, before: Date, limit = 100): readonly SpooledClip[] {
-    return this.#catalogue.storedBefore(sink, before.getTime(), limit)
-      .map((row) => this.#clip(row, row.state));
-  }
-
   storedBytesSince(sink: string, since: Date): number {
     return this.#catalogue.storedBytesSince(sink, since.getTime());
+  }
+
+  storedBytes(sink: string): number {
+    return this.#catalogue.storedBytes(sink);
+  }
+
+  removableFrom(sink: string, endedBefore: Date, limit = 100): readonly SpooledClip[] {
+    return this.#catalogue.removableFrom(sink, endedBefore.getTime(), limit)
+      .map((row) => this.#clip(row, row.state));
   }
 
   deliveries(key: string): readonly Delivery[] {
@@ -246,6 +250,20 @@ class DiskSpool implements Spool {
 
   unpin(key: string): Promise<void> {
     return this.#setPinned(key, false);
+  }
+
+  tag(key: string, tags: readonly string[]): Promise<void> {
+    return this.#exclusively(async () => {
+      try {
+        const row = this.#catalogue.get(key);
+        const all = [...new Set([...row?.tags ?? [], ...tags])];
+        if (row?.state !== "here" || all.length === row.tags.length) return;
+        await writeMarks(this.#place, { key, tags: all });
+        this.#catalogue.setTags(key, all);
+      } catch (error) {
+        throw asSpoolError(error, `tag the clip ${key}`);
+      }
+    });
   }
 
   addSink(sink: string): void {
@@ -278,6 +296,8 @@ class DiskSpool implements Spool {
   }
 
   sweep(): Promise<void> {
+    // What was asked for before the end is still done.
+    if (this.#stop.signal.aborted) return Promise.resolve();
     // One that has not begun yet will see all that is there now.
     return this.#sweepQueued ??= this.#exclusively(async () => {
       this.#sweepQueued = undefined;
@@ -311,6 +331,7 @@ class DiskSpool implements Spool {
   /** What open clips may ask of the spool. */
   #hostOf(): OpenClipHost {
     return {
+      md5: this.#options.md5 ?? true,
       fs: this.#options.fs,
       folders: this.#folders,
       layout: this.#layout,
@@ -395,7 +416,7 @@ class DiskSpool implements Spool {
       try {
         const row = this.#catalogue.get(key);
         if (!row) throw new Error("the catalogue knows no such clip");
-        if (row.state === "here") await writePin(this.#place, { key, pinned });
+        if (row.state === "here") await writeMarks(this.#place, { key, pinned });
         this.#catalogue.setPinned(key, pinned);
       } catch (error) {
         throw asSpoolError(error, `${pinned ? "pin" : "unpin"} the clip ${key}`);
@@ -446,7 +467,6 @@ class DiskSpool implements Spool {
   }
 
   async #sweep(): Promise<void> {
-    if (this.#stop.signal.aborted) return;
     const { clock, keepMs, historyMs = HISTORY_MS } = this.#options;
     for (const clip of [...this.#unlisted.values()]) this.#enlist(clip);
     if (this.#catalogue.changedByOthers()) this.#announce(); // see view.ts

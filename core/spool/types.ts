@@ -10,8 +10,7 @@ import type { ClipState } from "./catalogue.ts";
 export interface SpooledClip extends Clip {
   /** Where the file lies, for those who can read it themselves. */
   readonly path: string;
-  /** Lower-case hex. */
-  readonly md5: string;
+  readonly tags: readonly string[];
   /** Pictures in the clip. */
   readonly frames: number;
   /** It was cut short by a crash and repaired. */

@@ -10,7 +10,7 @@
  * @module
  */
 import { Catalogue, type ClipFilter, type Delivery, isCatalogueDamaged } from "./catalogue.ts";
-import { checkClipFile, type ClipPlace, spooledClip, writePin } from "./clip_files.ts";
+import { checkClipFile, type ClipPlace, spooledClip, writeMarks } from "./clip_files.ts";
 import { asSpoolError, spoolError } from "./errors.ts";
 import { diskFs } from "./fs.ts";
 import { layoutOf, parseKey } from "./layout.ts";
@@ -98,7 +98,7 @@ export async function openSpoolView(
     check: (clip, { quick } = {}) => checkClipFile(place, { clip, quick }),
     redeliver,
     setPinned: async (key, pinned) => {
-      if (known(catalogue, key).state === "here") await writePin(place, { key, pinned });
+      if (known(catalogue, key).state === "here") await writeMarks(place, { key, pinned });
       catalogue.setPinned(key, pinned);
     },
     [Symbol.dispose]: () => catalogue[Symbol.dispose](),

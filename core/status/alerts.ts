@@ -50,6 +50,7 @@ function keyOf({ kind, subject }: Condition): string {
     "sink-failing": "sink",
     "backlog-growing": "backlog",
     "disk-low": "disk",
+    "credential-expiring": "credential",
   }[kind];
   return `${group} ${subject}`;
 }
@@ -74,7 +75,9 @@ export class Alerts {
       const key = keyOf(condition);
       const told = this.#told.get(key);
       if (told) {
+        const isWorse = condition.stage !== told.alert.stage;
         told.alert = { ...condition, kind: told.alert.kind, sinceMs: told.alert.sinceMs };
+        if (isWorse) news.push({ ...told.alert, event: "begin" });
         told.seenAtMs = nowMs;
         told.seenAtWallMs = nowWallMs;
         continue;

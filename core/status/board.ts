@@ -51,6 +51,12 @@ export interface SinkStatus {
   lastDeliveryAtMs?: number;
   /** Clips put aside because the sink will never take them. */
   clipsQuarantined: number;
+  /** Sent in this UTC day, also before a restart. */
+  usedTodayBytes?: number;
+  /** What may be sent in a UTC day, where there is a limit. */
+  perDayBytes?: number;
+  /** When the sink's credential runs out, wall ms, where that is known. */
+  credentialExpiresAtMs?: number;
 }
 
 /** All of it. */

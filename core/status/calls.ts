@@ -65,13 +65,21 @@ function createTold(what: string, log: Log): (failure: string | undefined) => vo
   };
 }
 
-/** Sends news to a webhook, one after the other, each tried a few times. */
+/** A webhook that is told of something. */
+export interface Webhook {
+  /** Waits in line; the oldest gives way where too many wait. */
+  post(body: Readonly<Record<string, unknown>>): void;
+  /** Resolves when nothing waits. */
+  readonly idle: Promise<void>;
+}
+
+/** Posts JSON to a webhook, one after the other, each tried a few times. `what`: for the log. */
 export function createWebhook(
   address: Secret,
-  options: CallOptions,
-): { send(news: AlertNews, product: string): void; readonly idle: Promise<void> } {
-  const { clock, random, signal } = options;
-  const told = createTold("alerts.webhook", options.log);
+  options: CallOptions & { readonly what?: string },
+): Webhook {
+  const { clock, random, signal, what = "alerts.webhook" } = options;
+  const told = createTold(what, options.log);
   const waiting: string[] = [];
   let sending: Promise<void> | undefined;
   const sendAll = async () => {
@@ -88,22 +96,30 @@ export function createWebhook(
     sending = undefined;
   };
   return {
-    send({ event, kind, subject, message, sinceMs, untilMs }, product) {
+    post(body) {
       if (waiting.length >= MAX_WAITING) waiting.shift();
-      waiting.push(JSON.stringify({
-        event,
-        kind,
-        subject,
-        message,
-        since: new Date(sinceMs),
-        ...(untilMs === undefined ? {} : { until: new Date(untilMs) }),
-        product,
-      }));
+      waiting.push(JSON.stringify(body));
       sending ??= sendAll();
     },
     get idle() {
       return sending ?? Promise.resolve();
     },
+  };
+}
+
+/** News of trouble, as it is posted. */
+export function newsBody(
+  { event, kind, subject, message, sinceMs, untilMs }: AlertNews,
+  product: string,
+): Readonly<Record<string, unknown>> {
+  return {
+    event,
+    kind,
+    subject,
+    message,
+    since: new Date(sinceMs),
+    ...(untilMs === undefined ? {} : { until: new Date(untilMs) }),
+    product,
   };
 }
 

@@ -17,7 +17,8 @@ export type TroubleKind =
   | "sink-parked"
   | "sink-failing"
   | "backlog-growing"
-  | "disk-low";
+  | "disk-low"
+  | "credential-expiring";
 
 /** Something that is wrong. */
 export interface Condition {
@@ -26,6 +27,8 @@ export interface Condition {
   readonly subject: string;
   /** A sentence for a person. */
   readonly message: string;
+  /** Trouble that gets worse by stages is told again at each. */
+  readonly stage?: number;
 }
 
 /** How full the disk is, as the spool tells it. */
@@ -51,6 +54,8 @@ export interface Observed {
 const PATIENCE_MS = 60_000;
 /** A backlog that did not shrink for so long, and grew by so many clips, is growing. */
 const BACKLOG = { overMs: 600_000, clips: 10 } as const;
+const DAY_MS = 86_400_000;
+const EXPIRY_DAYS = [14, 3, 1, 0] as const;
 /** So many pictures may be on their way from the camera to the disk. */
 const PICTURES_UNDER_WAY = 5;
 
@@ -96,7 +101,11 @@ export class Watch {
     return [
       ...[...board.cameras.values()].map((camera) => this.#camera(camera)),
       ...[...silentAccounts].map(([name, reason]) => this.#account(name, reason)),
-      ...[...board.sinks.values()].flatMap((sink) => [this.#sink(sink), this.#backlog(sink)]),
+      ...[...board.sinks.values()].flatMap((sink) => [
+        this.#sink(sink),
+        this.#backlog(sink),
+        this.#expiry(sink),
+      ]),
       this.#disk(disk),
     ].filter((condition) => condition !== undefined);
   }
@@ -204,6 +213,24 @@ export class Watch {
       kind: "backlog-growing",
       subject,
       message: `clips come faster than they are delivered: ${clips} (${formatBytes(bytes)}) wait`,
+    };
+  }
+
+  /** A credential that runs out is told 14, 3 and 1 days ahead, and when it has. */
+  #expiry({ name: subject, credentialExpiresAtMs: endMs }: SinkStatus): Condition | undefined {
+    if (endMs === undefined) return undefined;
+    const leftMs = endMs - this.#clock.now();
+    const stage = EXPIRY_DAYS.findLast((days) => leftMs <= days * DAY_MS);
+    if (stage === undefined) return undefined;
+    const when = new Date(endMs).toISOString();
+    const advice = "put a new one where the configuration points; no restart is needed";
+    return {
+      kind: "credential-expiring",
+      subject,
+      stage,
+      message: leftMs > 0
+        ? `the credential expires in ${formatDuration(leftMs)} (${when}): ${advice}`
+        : `the credential has expired (${when}): ${advice}`,
     };
   }
 

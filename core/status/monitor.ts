@@ -8,7 +8,7 @@
 import type { Clock, Log, Secret } from "../types.ts";
 import { Alerts, logAlert } from "./alerts.ts";
 import type { Board } from "./board.ts";
-import { type CallOptions, createHeartbeat, createWebhook } from "./calls.ts";
+import { type CallOptions, createHeartbeat, createWebhook, newsBody } from "./calls.ts";
 import { type DiskState, isWanted, type Observed, Watch } from "./conditions.ts";
 import { removeStatus, statusPath, takeSnapshot, writeStatus } from "./snapshot.ts";
 
@@ -53,7 +53,7 @@ export async function monitor(options: MonitorOptions, signal: AbortSignal): Pro
     const conditions = watch.look(observed);
     for (const news of alerts.update(conditions)) {
       logAlert(log, news);
-      webhook?.send({ ...news, message: redact(news.message) }, product);
+      webhook?.post(newsBody({ ...news, message: redact(news.message) }, product));
     }
     const isDue = clock.monotonic() - beatAtMs >= HEARTBEAT_MS;
     if (heartbeat && isDue && isAllRecorded(observed, conditions.map(({ subject }) => subject))) {

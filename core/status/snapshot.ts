@@ -45,6 +45,10 @@ const snapshotSchema = v.object({
     clipsDelivered: count,
     bytesDelivered: count,
     clipsQuarantined: count,
+    /** Sent in this UTC day, and what may be. */
+    usedTodayBytes: v.optional(count),
+    perDayBytes: v.optional(count),
+    credentialExpiresAt: optionalText,
     lastDeliveryAt: optionalText,
   })),
   spool: v.optional(v.object({
@@ -111,6 +115,11 @@ export function takeSnapshot(
       clipsDelivered: sink.clipsDelivered,
       bytesDelivered: sink.bytesDelivered,
       clipsQuarantined: sink.clipsQuarantined,
+      ...(sink.usedTodayBytes === undefined ? {} : { usedTodayBytes: sink.usedTodayBytes }),
+      ...(sink.perDayBytes === undefined ? {} : { perDayBytes: sink.perDayBytes }),
+      ...(sink.credentialExpiresAtMs === undefined
+        ? {}
+        : { credentialExpiresAt: iso(sink.credentialExpiresAtMs) }),
       ...(sink.lastDeliveryAtMs === undefined
         ? {}
         : { lastDeliveryAt: iso(sink.lastDeliveryAtMs) }),
@@ -133,14 +142,21 @@ export function takeSnapshot(
   };
 }
 
+/** Whether the capture that wrote it has ended or hangs; also one that a clock going back made new. */
+export function isStale(
+  { writtenAt }: StatusSnapshot,
+  { nowMs }: { readonly nowMs: number },
+): boolean {
+  return !(Math.abs(nowMs - Date.parse(writtenAt)) <= STALE_MS);
+}
+
 /** Everything that is not as it should be, as sentences; none if all is well. */
 export function problemsIn(
   snapshot: StatusSnapshot | undefined,
   { nowMs }: { readonly nowMs: number },
 ): string[] {
   if (snapshot === undefined) return ["no capture runs"];
-  const ageMs = Math.abs(nowMs - Date.parse(snapshot.writtenAt));
-  if (!(ageMs <= STALE_MS)) {
+  if (isStale(snapshot, { nowMs })) {
     return [
       `no capture runs, or it hangs: its last word is of ${snapshot.writtenAt} ` +
       `(process ${snapshot.pid})`,

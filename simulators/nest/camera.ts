@@ -5,7 +5,9 @@
  */
 import { createHash } from "node:crypto";
 import type { Clock } from "../../core/types.ts";
+import { type CodedScene, createCodedScene, type SceneOrigin } from "../scene/coded_scene.ts";
 import { createScene, type Scene } from "../scene/scene.ts";
+import { PROFILE } from "./nexus_wire.ts";
 
 /** How a camera is doing: reachable, out of reach, or switched off by its owner. */
 export type CameraState = "online" | "offline" | "off";
@@ -24,10 +26,28 @@ export interface NestCameraOptions {
   readonly fps?: number;
   /** A scene in which nothing moves. */
   readonly still?: boolean;
+  /** Serves a live stream (NexusTalk) beside its pictures; without it it does not. */
+  readonly live?: LiveOptions;
   /** How it is doing at first; `online` by default. */
   readonly state?: CameraState;
   /** 32 hex digits; made from the name by default. */
   readonly uuid?: string;
+}
+
+/** How a camera streams. */
+export interface LiveOptions {
+  /** 15 by default. */
+  readonly fps?: number;
+  /** Pictures from one key picture to the next; a second by default. */
+  readonly gopPictures?: number;
+  /** Slices of a picture, each a NAL unit; 2 by default. */
+  readonly slices?: number;
+  /** Of the best profile. */
+  readonly bitsPerSecond?: number;
+  /** AAC sound, 48 kHz mono; true by default. */
+  readonly audio?: boolean;
+  /** A folder in which the encoded scene is kept for the next time. */
+  readonly cacheFolder?: string;
 }
 
 /** What a camera has served. */
@@ -42,6 +62,12 @@ export interface ServedCounts {
   readonly lastCounter: number;
   /** When the newest frame was taken, wall ms. */
   readonly lastTakenAtMs?: number;
+  /** Playbacks of the live stream. */
+  readonly liveSessions: number;
+  /** Pictures sent in them. */
+  readonly livePictures: number;
+  /** Counter of the newest of these; 0 before the first. */
+  readonly lastLiveCounter: number;
 }
 
 /** A camera as a test sees it. */
@@ -62,6 +88,10 @@ export interface NestCamera {
   readonly served: ServedCounts;
   /** Switches it off, cuts it off, or brings it back; those who wait for changes are told. */
   setState(state: CameraState): void;
+  /** Moves it to Google Home, as its owner can. */
+  migrate(): void;
+  /** Resolves when its live scene is encoded; `other` is the one that follows a parameter change. */
+  ready(which?: "other"): Promise<void>;
 }
 
 /** The narrowest picture that a scene has. */
@@ -82,7 +112,14 @@ export class CameraModel implements NestCamera {
   readonly #clock: Clock;
   readonly #onChange: () => void;
   readonly #scenes = new Map<number, Scene>();
-  readonly #counts = { requests: 0, pictures: 0, bytes: 0, lastCounter: 0 };
+  readonly #counts = {
+    ...{ requests: 0, pictures: 0, bytes: 0, lastCounter: 0 },
+    ...{ liveSessions: 0, livePictures: 0, lastLiveCounter: 0 },
+  };
+  readonly #origin: SceneOrigin;
+  readonly live: LiveOptions | undefined;
+  /** As the buckets tell it: `NORMAL` until the camera is moved to Google Home. */
+  migration = "NORMAL";
   #lastTakenAtMs: number | undefined;
   #last: { readonly slot: number; readonly widthPx: number; readonly jpeg: Uint8Array } | undefined;
   #state: CameraState;
@@ -107,6 +144,68 @@ export class CameraModel implements NestCamera {
     this.#clock = context.clock;
     this.#onChange = context.onChange;
     this.changedAtMs = context.clock.now();
+    this.live = options.live;
+    this.#origin = { monotonicMs: context.clock.monotonic(), wallMs: context.clock.now() };
+  }
+
+  /** The video profiles of its live stream, the best one first. */
+  get liveProfiles(): readonly number[] {
+    if (!this.live) return [];
+    const best = this.widthPx >= 1920 ? [PROFILE.h264For2M] : [];
+    return [...best, PROFILE.h264For530k, PROFILE.h264For100k];
+  }
+
+  /** Its live scene in a profile; encoded when it is first asked for. */
+  scene(profile: number): Promise<CodedScene> {
+    const widestPx = { [PROFILE.h264For530k]: 1280, [PROFILE.h264For100k]: 640 }[profile];
+    return this.#liveScene(Math.min(this.widthPx, widestPx ?? this.widthPx), profile);
+  }
+
+  async ready(which?: "other"): Promise<void> {
+    const [best] = this.liveProfiles;
+    if (best === undefined) return;
+    await (which === "other" ? this.otherScene(best) : this.scene(best));
+  }
+
+  /** The same in another size. */
+  otherScene(profile: number): Promise<CodedScene> {
+    return this.#liveScene(this.widthPx === 320 ? 640 : 320, profile);
+  }
+
+  #liveScene(widthPx: number, profile: number): Promise<CodedScene> {
+    const { live = {} } = this;
+    return createCodedScene({
+      name: this.name,
+      widthPx,
+      heightPx: Math.max(90, Math.round(widthPx * this.heightPx / this.widthPx / 2) * 2),
+      fps: live.fps,
+      gopPictures: live.gopPictures,
+      slices: live.slices ?? 2,
+      bitsPerSecond: profile === this.liveProfiles[0] ? live.bitsPerSecond : undefined,
+      audio: live.audio === false ? undefined : { codec: "aac" },
+      cacheFolder: live.cacheFolder,
+      clock: this.#clock,
+      origin: this.#origin,
+    });
+  }
+
+  /** Moves it to Google Home: its live stream and pictures are no longer served here. */
+  migrate(): void {
+    this.migration = "MIGRATED";
+    this.revision++;
+    this.changedAtMs = this.#clock.now();
+    this.#onChange();
+  }
+
+  /** Notes a playback. */
+  countLiveSession(): void {
+    this.#counts.liveSessions++;
+  }
+
+  /** Notes a picture sent in a playback. */
+  countLivePicture(counter: number): void {
+    this.#counts.livePictures++;
+    this.#counts.lastLiveCounter = Math.max(this.#counts.lastLiveCounter, counter);
   }
 
   get state(): CameraState {

@@ -76,6 +76,8 @@ function inBody(status: number, description: string, detail: string): Answer {
 function describe(camera: CameraModel, cloud: Cloud): object {
   const url = cloud.urls.regions.get(camera.region) ?? "";
   const host = url.replace(/^https?:\/\//, "");
+  const { direct, webSocket } = cloud.urls.nexus ?? {};
+  const live = camera.live !== undefined;
   const online = camera.state !== "offline";
   return {
     uuid: camera.uuid,
@@ -86,8 +88,7 @@ function describe(camera: CameraModel, cloud: Cloud): object {
     is_connected: online,
     is_streaming: camera.state === "online",
     is_streaming_enabled: camera.state !== "off",
-    direct_nexustalk_host: host,
-    websocket_nexustalk_host: host,
+    ...(live ? { direct_nexustalk_host: direct, websocket_nexustalk_host: webSocket } : {}),
     live_stream_host: host,
     talkback_stream_host: host,
     nexus_api_http_server: url,
@@ -97,14 +98,14 @@ function describe(camera: CameraModel, cloud: Cloud): object {
     capabilities: capabilities(camera),
     properties: {
       "streaming.enabled": camera.state !== "off",
-      "audio.enabled": true,
+      "audio.enabled": camera.live?.audio ?? true,
       "streaming.cameraprofile": camera.widthPx >= 1920
         ? "VIDEO_H264_2MBIT_L40"
         : "VIDEO_H264_530KBIT_L31",
       "streaming.data-usage-tier": 3,
       "cvr.allowed": false,
       "freetier.history.enabled": true,
-      "cc2migration.overview_state": "NORMAL",
+      "cc2migration.overview_state": camera.migration,
     },
     serial_number: camera.serial,
     mac_address: camera.serial.slice(0, 12),
@@ -148,6 +149,7 @@ export function answerNexus(asked: Asked, region: string, cloud: Cloud): Answer 
   }
   if (asked.path.startsWith("/cuepoint/")) return json(events(asked, camera, cloud));
   if (!isImage) return refuse(404, "there is no footage: the simulated cameras keep none");
+  if (camera.migration !== "NORMAL") return refuse(404, "the camera was moved to Google Home");
   if (camera.state !== "online") return refuse(404, `the camera is ${camera.state}`);
   const width = asked.query.get("width");
   return {

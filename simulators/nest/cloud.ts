@@ -19,6 +19,8 @@ export interface NestUrls {
   readonly transport: string;
   /** By region: `us1`, `eu1` … */
   readonly regions: ReadonlyMap<string, string>;
+  /** Where the live streams are, as discovery names it; only where a camera has one. */
+  readonly nexus?: { readonly direct: string; readonly webSocket: string };
 }
 
 /** The password login, where it is simulated as still working. */

@@ -10,6 +10,8 @@
  * | `{"do": "revoke-access-token"}` | ends the Nest account's access token too |
  * | `{"do": "log-out"}` | the Google cookie is dead from now on |
  * | `{"do": "camera", "name": "Yard", "state": "offline"}` | `online`, `offline` or `off` |
+ * | `{"do": "migrate", "name": "Yard"}` | moves it to Google Home |
+ * | `{"do": "fault", "kind": "redirect", "at": "ok"}` | a fault of the live streams, see `faults.ts` |
  * | `{"do": "add-camera", "name": "Attic", "region": "eu1"}` | the account gets a camera |
  * | `{"do": "remove-camera", "name": "Attic"}` | the account loses it |
  *
@@ -21,7 +23,7 @@ import type { NestSimulator } from "./simulator.ts";
 
 const ORDERS = [
   ...["fault", "clear", "expire-tokens", "revoke-access-token", "log-out"],
-  ...["camera", "add-camera", "remove-camera"],
+  ...["camera", "migrate", "add-camera", "remove-camera"],
 ];
 
 /** Answers for the control route. */
@@ -82,6 +84,9 @@ async function obey(
       camera().setState(state);
       return;
     }
+    case "migrate":
+      camera().migrate();
+      return;
     case "add-camera": {
       const { name, region, widthPx, heightPx } = rest;
       if (typeof name !== "string" || name === "") {

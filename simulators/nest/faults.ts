@@ -6,11 +6,32 @@
 import type { Clock } from "../../core/types.ts";
 import type { Answer, Asked, Reply } from "../http_server.ts";
 
+/** Faults of the live streams, all on the host `nexus`; `at` says when. */
+const NEXUS_KINDS: Readonly<Record<string, string>> = {
+  "redirect": "sends the client to another host; at hello, ok, start or playing",
+  "redirect-to": "sends the client to `host`, which is none of the cloud's",
+  "auth-error": "answers ERROR 3 and waits for AUTHORIZE_REQUEST; at hello, start or playing",
+  "error": "answers ERROR `code`",
+  "playback-end": "ends the playback with `reason`",
+  "stall": "says nothing more, the connection stays",
+  "close": "closes the connection in good order",
+  "split": "cuts every packet in two, at another byte each time",
+  "joined": "sends packets three at a time",
+  "long": "sends every picture and sound in a long packet",
+  "zeros": "writes zeros that others leave out",
+  "unknown": "sends packets of the types 206, 210 and 250 in between",
+  "timestamp-jump": "adds `ticks` to one picture's timestamp delta",
+  "negative-delta": "one picture's delta is negative, and the next one's makes up for it",
+  "delta-gap": "leaves out the pictures and sound of `ms`, told by the next delta",
+  "parameter-change": "goes on in another size, with other parameter sets",
+  "garbage": "sends a packet that declares 1 GiB",
+};
+
 /** Every kind of fault, with what it does. */
 export const FAULT_KINDS: Readonly<Record<string, string>> = {
   never: "takes the request and never answers",
   slow: "answers after `ms`",
-  reset: "breaks the connection before answering",
+  reset: 'breaks the connection before answering; with `on: "nexus"` a live stream\'s',
   empty: "answers 200 with an empty body",
   html: "answers 200 with an HTML page",
   truncated: "answers with half of the body, its length given honestly",
@@ -19,10 +40,27 @@ export const FAULT_KINDS: Readonly<Record<string, string>> = {
   "logged-out": "answers 200 with the error USER_LOGGED_OUT (accounts only)",
   "login-page": "answers 302 to an HTML login page (accounts only)",
   unauthorized: "answers 200 with `status: 403` in the body (camera API only)",
+  ...NEXUS_KINDS,
 };
 
-/** The hosts of the simulated cloud; `image` is every regional one. */
-export const FAULT_HOSTS = ["accounts", "jwt", "home", "transport", "camera", "image"] as const;
+/**
+ * The hosts of the simulated clouds; `image` is every regional one of Nest's, `nexus` the live
+ * streams'. The last four are those of Device Access: the token endpoint, the device API, the events,
+ * pictures and clips.
+ */
+export const FAULT_HOSTS = [
+  ...["accounts", "jwt", "home", "transport", "camera", "image", "nexus"] as const,
+  ...["oauth", "sdm", "pubsub", "media"] as const,
+] as const;
+
+/**
+ * When a fault of a live stream happens: with HELLO, right after OK, with START_PLAYBACK, or `ms` into
+ * the playing.
+ */
+export const FAULT_MOMENTS = ["hello", "ok", "start", "playing"] as const;
+
+/** One of {@linkcode FAULT_MOMENTS}. */
+export type FaultMoment = typeof FAULT_MOMENTS[number];
 
 /** One of {@linkcode FAULT_HOSTS}. */
 export type FaultHost = typeof FAULT_HOSTS[number];
@@ -31,7 +69,7 @@ export type FaultHost = typeof FAULT_HOSTS[number];
 export interface Fault {
   /** One of {@linkcode FAULT_KINDS}. */
   readonly kind: string;
-  /** Where it happens; `image` by default. */
+  /** Where it happens; `image` by default, `nexus` for what only happens there. */
   readonly on?: FaultHost;
   /** Only for the camera of this name or uuid. */
   readonly camera?: string;
@@ -39,8 +77,18 @@ export interface Fault {
   readonly path?: string;
   /** How often; without it until it is removed. */
   readonly count?: number;
-  /** How long a `slow` answer takes, ms. */
+  /** How long a `slow` answer takes, or how far into the playing a stream's fault is, ms. */
   readonly ms?: number;
+  /** When a fault of a live stream happens; `playing` by default. */
+  readonly at?: FaultMoment;
+  /** The reason of `playback-end`; 4 by default. */
+  readonly reason?: number;
+  /** The code of `error`; 6 by default. */
+  readonly code?: number;
+  /** What `timestamp-jump` adds, in ticks of the channel; an hour of pictures by default. */
+  readonly ticks?: number;
+  /** Where `redirect-to` leads. */
+  readonly host?: string;
   /** The HTTP status of the kind `status`. */
   readonly status?: number;
   /** The `Retry-After` header of the kind `status`, s. */
@@ -79,6 +127,17 @@ export interface FaultDesk extends Faults {
     where: { readonly on: FaultHost; readonly asked: Asked; readonly camera?: readonly string[] },
     proper: () => Promise<Answer> | Answer,
   ): Promise<Answer>;
+  /** The fault of a live stream that is due now, if any; it counts as happened. */
+  due(
+    where: {
+      readonly at: FaultMoment;
+      /** Of a playback: how long it has gone on. */
+      readonly playingMs?: number;
+      /** Only these that fit. */
+      readonly fits?: (fault: ActiveFault) => boolean;
+      readonly camera: readonly string[];
+    },
+  ): ActiveFault | undefined;
 }
 
 /** Makes an empty desk. */
@@ -88,13 +147,12 @@ export function createFaults(clock: Clock): FaultDesk {
 
   const take = (
     on: FaultHost,
-    asked: Asked,
     camera: readonly string[],
+    fits: (candidate: ActiveFault) => boolean,
   ): ActiveFault | undefined => {
     const fault = active.findLast((candidate) =>
       candidate.on === on &&
-      (candidate.camera === undefined || camera.includes(candidate.camera)) &&
-      (candidate.path === undefined || asked.path.includes(candidate.path))
+      (candidate.camera === undefined || camera.includes(candidate.camera)) && fits(candidate)
     );
     if (!fault) return undefined;
     const happened = fault.happened + 1;
@@ -108,15 +166,29 @@ export function createFaults(clock: Clock): FaultDesk {
     add(fault) {
       checkFault(fault);
       const id = nextId++;
-      active.push({ ...fault, on: fault.on ?? "image", id, happened: 0 });
+      const on = fault.on ?? (Object.hasOwn(NEXUS_KINDS, fault.kind) ? "nexus" : "image");
+      if ((on === "nexus") !== Object.hasOwn(NEXUS_KINDS, fault.kind) && fault.kind !== "reset") {
+        throw new Error(`the fault ${JSON.stringify(fault.kind)} cannot happen on the host ${on}`);
+      }
+      active.push({ ...fault, on, id, happened: 0 });
       return () => this.clear(id);
     },
     list: () => active,
     clear(id) {
       active = id === undefined ? [] : active.filter((fault) => fault.id !== id);
     },
+    due: ({ at, playingMs = Infinity, fits = () => true, camera }) =>
+      take(
+        "nexus",
+        camera,
+        (fault) => (fault.at ?? "playing") === at && (fault.ms ?? 0) <= playingMs && fits(fault),
+      ),
     async around({ on, asked, camera = [] }, proper) {
-      const fault = take(on, asked, camera);
+      const fault = take(
+        on,
+        camera,
+        ({ path }) => path === undefined || asked.path.includes(path),
+      );
       if (!fault) return await proper();
       switch (fault.kind) {
         case "never":
@@ -152,6 +224,9 @@ function checkFault(fault: Fault): void {
     ["count", fault.count, 1, Infinity],
     ["ms", fault.ms, 0, Infinity],
     ["status", fault.status, 200, 599],
+    ["reason", fault.reason, 0, 255],
+    ["code", fault.code, 0, 255],
+    ["ticks", fault.ticks, -(2 ** 31), 2 ** 31],
     ["retryAfterSeconds", fault.retryAfterSeconds, 0, Infinity],
   ];
   for (const [name, value, least, most] of numbers) {
@@ -163,6 +238,16 @@ function checkFault(fault: Fault): void {
         }: expected a number from ${least} to ${most}`,
       );
     }
+  }
+  if (fault.at !== undefined && !FAULT_MOMENTS.includes(fault.at)) {
+    throw new Error(
+      `the fault's moment is ${JSON.stringify(fault.at)}: expected one of ${
+        FAULT_MOMENTS.join(", ")
+      }`,
+    );
+  }
+  if (fault.kind === "redirect-to" && typeof fault.host !== "string") {
+    throw new Error('a fault of the kind "redirect-to" needs "host": where it leads');
   }
   if (fault.kind === "slow" && fault.ms === undefined) {
     throw new Error('a fault of the kind "slow" needs "ms": how long the answer takes');

@@ -8,7 +8,12 @@ import { type Answer, type Asked, json, readFields } from "../http_server.ts";
 import { bearerToken, type Cloud, comesFromHome, refuse } from "./cloud.ts";
 
 /** Answers for `accounts.google.com`. */
-export function answerAccounts(asked: Asked, cloud: Cloud): Answer {
+export function answerAccounts(
+  asked: Asked,
+  cloud: Pick<Cloud, "googleCookie" | "googleLifeMs" | "tokens"> & {
+    readonly urls: Pick<Cloud["urls"], "accounts">;
+  },
+): Answer {
   if (asked.path !== "/o/oauth2/iframerpc") return refuse(404, "accounts has no such path");
   if (asked.method !== "GET") return refuse(405, "iframerpc takes GET");
   const { query } = asked;

@@ -216,18 +216,20 @@ function whereId(camera: CameraModel): string {
 function cameraBucket(camera: CameraModel, cloud: Cloud): Bucket {
   const url = cloud.urls.regions.get(camera.region) ?? "";
   const host = url.replace(/^https?:\/\//, "");
+  const { direct, webSocket } = cloud.urls.nexus ?? {};
+  const live = camera.live !== undefined;
   return {
     object_key: `quartz.${camera.uuid}`,
     object_revision: camera.revision,
     object_timestamp: camera.changedAtMs,
     value: {
       activation_time: 1514764800000,
-      audio_input_enabled: true,
+      audio_input_enabled: camera.live?.audio ?? true,
       camera_type: 8,
       capabilities: capabilities(camera),
       cvr_enrolled: false,
       description: camera.name,
-      direct_nexustalk_host: host,
+      ...(live ? { direct_nexustalk_host: direct } : {}),
       download_host: host,
       ip_address: "192.0.2.10",
       last_connect_time: Math.floor(camera.changedAtMs / 1000),
@@ -249,8 +251,12 @@ function cameraBucket(camera: CameraModel, cloud: Cloud): Bucket {
         ? "streaming-disabled"
         : "offline",
       structure_id: cloud.structureId,
-      websocket_nexustalk_host: host,
+      ...(live ? { websocket_nexustalk_host: webSocket } : {}),
       where_id: whereId(camera),
+      properties: {
+        "audio.enabled": camera.live?.audio ?? true,
+        "cc2migration.overview_state": camera.migration,
+      },
     },
   };
 }

@@ -6,7 +6,8 @@
  * Each host has a port of its own, because each knows only its own paths. A client is pointed at
  * them with the four {@linkcode NestEndpoints}; the transport host is named by the session and the
  * regional ones by discovery, as with the real cloud. With a fixed port N, home listens on N,
- * accounts on N+1, jwt on N+2, camera on N+3, transport on N+4, and the regions from N+5 on.
+ * accounts on N+1, jwt on N+2, camera on N+3, transport on N+4, and from N+5 on the regions and, where
+ * a camera has a live stream, three ports of NexusTalk: two of TLS and the WebSocket.
  *
  * A refused request carries the header `x-simulator-reason`, which says what it lacked.
  *
@@ -21,16 +22,20 @@ import {
   type LoopbackServer,
   type ServerTls,
 } from "../http_server.ts";
+import { createLoopbackCertificate } from "../certificate.ts";
 import { CameraModel, type NestCamera, type NestCameraOptions } from "./camera.ts";
 import { answerCameraApi, answerNexus, askedCamera } from "./camera_hosts.ts";
-import type { Cloud, PasswordLogin } from "./cloud.ts";
+import type { Cloud, NestUrls, PasswordLogin } from "./cloud.ts";
 import { answerControl } from "./control.ts";
 import { createFaults, type FaultHost, type Faults } from "./faults.ts";
 import { answerAccounts, answerJwt } from "./google.ts";
 import { answerHome, answerTransport } from "./home.ts";
-import { createTokens } from "./tokens.ts";
+import { type NexusFronts, startNexusFronts } from "./nexus_fronts.ts";
+import { createTokens, type TokenKind } from "./tokens.ts";
 
 const HOUR_MS = 3_600_000;
+
+type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };
 
 /** What a simulated cloud is made from. */
 export interface NestSimulatorOptions {
@@ -52,6 +57,11 @@ export interface NestSimulatorOptions {
   readonly subscribeMs?: number;
   /** Serve HTTPS with this certificate, which must name 127.0.0.1. */
   readonly tls?: ServerTls;
+  /**
+   * What a Google account must show to the live streams: the session's token, the JWT behind it, or
+   * either, the default.
+   */
+  readonly oliveToken?: "session" | "jwt" | "either";
   /** Closes the simulator. */
   readonly signal?: AbortSignal;
 }
@@ -86,6 +96,13 @@ export interface NestSimulator extends AsyncDisposable {
   readonly endpoints: NestEndpoints;
   /** Where {@linkcode answerControl} is reached: `…/__control` on the home host. */
   readonly controlUrl: string;
+  /**
+   * The authority behind the live streams, PEM: they are TLS also where the rest is HTTP. Absent
+   * where `tls` was given, and where no camera has a live stream.
+   */
+  readonly caPem: string | undefined;
+  /** Lets no connection of a kind through to the live streams, or lets them through again. */
+  blockLive(kind: "direct" | "websocket", blocked: boolean): void;
   /** What opens the account. */
   readonly credentials: NestCredentials;
   /** The account's cameras as they are now. */
@@ -153,9 +170,46 @@ export async function startNestSimulator(options: NestSimulatorOptions): Promise
   };
   const close = async () => {
     options.signal?.removeEventListener("abort", closeQuietly);
-    await Promise.all(servers.splice(0).map((server) => server.close()));
+    await Promise.all([
+      fronts?.close(),
+      ...servers.splice(0).map((server) => server.close()),
+    ]);
   };
   const closeQuietly = () => void close();
+
+  let fronts: NexusFronts | undefined;
+  let caPem: string | undefined;
+  const startNexus = async () => {
+    const made = options.tls ? undefined : createLoopbackCertificate();
+    caPem = made?.caPem;
+    const first = options.port ?? 0;
+    const oliveKinds: readonly TokenKind[] = options.oliveToken === "session"
+      ? ["session"]
+      : options.oliveToken === "jwt"
+      ? ["jwt"]
+      : ["session", "jwt"];
+    const alive = (token: string, kinds: readonly TokenKind[]) =>
+      token !== "" && tokens.expiresAtMs(token, ...kinds) !== undefined;
+    fronts = await startNexusFronts({
+      port: first === 0 ? 0 : first + servers.length,
+      tls: options.tls ?? made ?? createLoopbackCertificate(),
+      host: {
+        clock,
+        faults,
+        camera: (uuid) => {
+          const camera = cameras.get(uuid);
+          return camera?.live && camera.migration === "NORMAL" ? camera : undefined;
+        },
+        mayWatch: ({ sessionToken, oliveToken }) =>
+          alive(sessionToken, ["cookie"]) || alive(oliveToken, oliveKinds),
+        count: (what) => {
+          const route = `nexus ${what}`;
+          requests.set(route, (requests.get(route) ?? 0) + 1);
+        },
+      },
+    });
+    urls.nexus = { direct: fronts.directHost, webSocket: fronts.webSocketHost };
+  };
 
   const addCamera = async (camera: NestCameraOptions): Promise<NestCamera> => {
     const model = new CameraModel(camera, {
@@ -178,6 +232,11 @@ export async function startNestSimulator(options: NestSimulatorOptions): Promise
       );
       regions.set(region, url);
     }
+    if (model.live) {
+      if (!fronts) await startNexus();
+      const [best = 0] = model.liveProfiles;
+      model.scene(best).catch(() => {}); // said to whoever asks for it
+    }
     cameras.set(model.uuid, model);
     return model;
   };
@@ -195,7 +254,10 @@ export async function startNestSimulator(options: NestSimulatorOptions): Promise
   };
 
   // The hosts are asked only once all of them listen, and by then `urls` is complete.
-  const urls = { accounts: "", jwt: "", home: "", camera: "", transport: "", regions };
+  const urls: Mutable<NestUrls> = {
+    ...{ accounts: "", jwt: "", home: "", camera: "", transport: "" },
+    regions,
+  };
   const cloud: Cloud = {
     clock,
     random,
@@ -239,6 +301,10 @@ export async function startNestSimulator(options: NestSimulatorOptions): Promise
         userId,
       };
     },
+    get caPem() {
+      return caPem;
+    },
+    blockLive: (kind, blocked) => fronts?.block(kind, blocked),
     get cameras() {
       return [...cameras.values()];
     },

@@ -8,11 +8,18 @@ import { Buffer } from "node:buffer";
 import type { Clock } from "../../core/types.ts";
 
 /**
- * `nest` is the access token of a Nest account, `google` the OAuth token of a Google account, `jwt`
- * what that is exchanged for, `session` the access token of a session, `cookie` the camera API's
+ * `nest` is the access token of a Nest account, `google` the OAuth token of a Google account (scope
+ * `nest-account`), `oauth-login` one of the scope `OAuthLogin`, `jwt` what `google` is exchanged for, `session` the access token of a session, `cookie` the camera API's
  * session token, `pending` a login that waits for its PIN.
  */
-export type TokenKind = "nest" | "google" | "jwt" | "session" | "cookie" | "pending";
+export type TokenKind =
+  | "nest"
+  | "google"
+  | "oauth-login"
+  | "jwt"
+  | "session"
+  | "cookie"
+  | "pending";
 
 /** The tokens that are alive. */
 export interface Tokens {
@@ -38,6 +45,7 @@ export function createTokens(
       case "nest":
         return `b.${Math.floor(1e6 + random() * 9e6)}.${randomText(80)}`;
       case "google":
+      case "oauth-login":
         return `ya29.a0${randomText(160)}`;
       case "jwt":
         return [

@@ -30,6 +30,8 @@ export interface SceneOptions {
   readonly seed?: number;
   /** Nothing moves and the noise is low: only the clock and the strip change. */
   readonly still?: boolean;
+  /** As most real cameras: no clock and no strip in the picture, so that only what moves changes. */
+  readonly plain?: boolean;
   /** JPEG quality, 1 to 100; 85 by default, at which 1280 x 720 takes about 130 kB. */
   readonly quality?: number;
 }
@@ -41,7 +43,14 @@ export interface Scene {
   /** Height of every frame, px. */
   readonly heightPx: number;
   /** The picture of this moment: a whole JPEG, in a buffer of its own. */
-  frame(options: { readonly counter: number; readonly takenAtMs: number }): Uint8Array<ArrayBuffer>;
+  frame(
+    options: {
+      readonly counter: number;
+      readonly takenAtMs: number;
+      /** Written for people in place of time and number. */
+      readonly caption?: string;
+    },
+  ): Uint8Array<ArrayBuffer>;
 }
 
 /** Length of a restart interval. Longer: more is coded around what moved. Shorter: more markers. */
@@ -94,6 +103,7 @@ class CodedScene implements Scene {
   readonly #name: string;
   readonly #camera: number;
   readonly #still: boolean;
+  readonly #plain: boolean;
   readonly #random: () => number;
   readonly #backdrop: Planes;
   /** The backdrop with what is drawn over it in the present frame. */
@@ -119,6 +129,7 @@ class CodedScene implements Scene {
     this.#name = options.name;
     this.#camera = cameraCode(options.name);
     this.#still = options.still ?? false;
+    this.#plain = options.plain ?? false;
     const seed = this.#camera ^ Math.imul(options.seed ?? 0, 0x9e3779b1);
     this.#random = seededRandom(seed + 1);
     this.#backdrop = paintBackdrop({ widthPx, heightPx, seed });
@@ -173,11 +184,16 @@ class CodedScene implements Scene {
   }
 
   frame(
-    { counter, takenAtMs }: { readonly counter: number; readonly takenAtMs: number },
+    { counter, takenAtMs, caption }: {
+      readonly counter: number;
+      readonly takenAtMs: number;
+      readonly caption?: string;
+    },
   ): Uint8Array<ArrayBuffer> {
     // The ball first: it may bounce behind the text, never in front of it.
     const ball = this.#ball.draw(this.#still ? 0 : takenAtMs);
-    const texts = [this.#drawStrip(counter, takenAtMs), this.#drawTime(counter, takenAtMs)];
+    const text = caption ?? `${new Date(takenAtMs).toISOString().replace("T", " ")} #${counter}`;
+    const texts = this.#plain ? [] : [this.#drawStrip(counter, takenAtMs), this.#drawCaption(text)];
     const bytes = this.#assemble(this.#dirtyIntervals([...texts, ball]), texts);
     for (const box of [...texts, ball]) restoreBox(this.#canvas, this.#backdrop, box);
     return bytes;
@@ -194,9 +210,8 @@ class CodedScene implements Scene {
     return box;
   }
 
-  #drawTime(counter: number, takenAtMs: number): Box {
+  #drawCaption(text: string): Box {
     const scale = this.#textScale;
-    const text = `${new Date(takenAtMs).toISOString().replace("T", " ")} #${counter}`;
     const top = this.#textTopPx + (LINE_ADVANCE + 2) * scale;
     const box = {
       left: 0,

@@ -34,6 +34,8 @@ export interface Account {
   readonly serviceUrl: string;
   readonly sas?: Sas;
   readonly sharedKey?: { readonly name: string; readonly key: string };
+  /** Tokens of Entra ID: what they allow is for the roles to say. */
+  readonly identity?: true;
   /** The container that a container SAS URL names. */
   readonly container?: string;
 }
@@ -41,6 +43,9 @@ export interface Account {
 /** The credential texts, revealed. */
 export interface CredentialTexts {
   readonly account?: string;
+  readonly accountKey?: string;
+  /** Whether an identity is used in place of a secret. */
+  readonly identity?: boolean;
   readonly sasToken?: string;
   readonly connectionString?: string;
   readonly containerSasUrl?: string;
@@ -60,11 +65,61 @@ const EMULATOR = {
  * @throws {@linkcode SinkError} of kind `auth` that never contains the credential
  */
 export function readAccount(texts: CredentialTexts): Account {
+  const account = readTexts(texts);
+  checkHost(account, texts.account);
+  return account;
+}
+
+/**
+ * Refuses a host that cannot take clips: the account's other services and the read-only copy in its
+ * second region have names so alike that they are easily pasted in place of the right one.
+ */
+function checkHost({ serviceUrl, sharedKey }: Account, named: string | undefined): void {
+  const host = URL.canParse(serviceUrl) ? new URL(serviceUrl).hostname : "";
+  // With a DNS zone: ACCOUNT.z01.blob.storage.azure.net.
+  const [, account = "", service = ""] =
+    /^([a-z0-9-]+)\.(?:z\d+\.)?(blob|file|queue|table|dfs|web)\.(?:core\.|storage\.azure\.)/
+      .exec(host) ?? [];
+  if (service !== "" && service !== "blob") {
+    throw refused(
+      `the host ${host} is not for blobs but another service of the account; expected ` +
+        `${host.replace(`.${service}.`, ".blob.")}`,
+    );
+  }
+  if (account.endsWith("-secondary")) {
+    throw refused(
+      `the host ${host} is the account's read-only copy in another region; expected ` +
+        host.replace("-secondary.", "."),
+    );
+  }
+  const name = sharedKey?.name ?? named;
+  if (account !== "" && name !== undefined && name !== account) {
+    throw refused(
+      `the host ${host} is the account ${account}'s, but the credential is for the account ${name}; ` +
+        "expected one account for both",
+    );
+  }
+}
+
+function readTexts(texts: CredentialTexts): Account {
   if (texts.containerSasUrl !== undefined) return readContainerUrl(texts.containerSasUrl);
   if (texts.connectionString !== undefined) {
     return readConnectionString(texts.connectionString, texts.endpoint);
   }
   const serviceUrl = texts.endpoint ?? `https://${texts.account}.blob.core.windows.net`;
+  if (texts.identity) {
+    if (!serviceUrl.startsWith("https:")) {
+      throw refused(
+        `the endpoint ${serviceUrl} is not https, and a token is never sent without TLS`,
+      );
+    }
+    return { serviceUrl: trimUrl(serviceUrl), identity: true };
+  }
+  if (texts.accountKey !== undefined) {
+    const key = texts.accountKey.trim();
+    checkKey(key, "accountKey");
+    return { serviceUrl: trimUrl(serviceUrl), sharedKey: { name: texts.account ?? "", key } };
+  }
   return { serviceUrl: trimUrl(serviceUrl), sas: readSas(texts.sasToken ?? "", "sasToken") };
 }
 
@@ -124,12 +179,14 @@ function readConnectionString(text: string, endpoint: string | undefined): Accou
         "SharedAccessSignature=... in it",
     );
   }
-  if (!/^[A-Za-z0-9+/]+=*$/.test(key) || key.length % 4 !== 0) {
-    throw refused(
-      "the AccountKey in connectionString is not base64; copy it whole from the portal",
-    );
-  }
+  checkKey(key, "the AccountKey in connectionString");
   return { serviceUrl, sharedKey: { name, key } };
+}
+
+function checkKey(key: string, what: string): void {
+  if (!/^[A-Za-z0-9+/]+=*$/.test(key) || key.length % 4 !== 0) {
+    throw refused(`${what} is not base64; copy it whole from the portal`);
+  }
 }
 
 /** Understands a SAS token and refuses one that could not store a clip. */
@@ -195,7 +252,7 @@ export function may(account: Account, letter: "r" | "c" | "w" | "d" | "t"): bool
 
 /** Whether the credential can make (`c`) or delete (`d`) containers. */
 export function mayContainers(account: Account, letter: "c" | "d"): boolean {
-  if (account.sharedKey !== undefined) return true;
+  if (account.sharedKey !== undefined || account.identity) return true;
   const { sas } = account;
   if (sas === undefined || !sas.containers || sas.permissions === undefined) return false;
   return letter === "c" ? /[cw]/.test(sas.permissions) : sas.permissions.includes("d");

@@ -20,6 +20,10 @@ export interface Failure {
   readonly retryAfterMs?: number;
   /** The server's clock minus ours, ms. */
   readonly skewMs?: number;
+  /** Where the server said that the account lies: its host, no more. */
+  readonly movedTo?: string;
+  /** Whether the answer has one of the marks that all of Azure's have. */
+  readonly isAzure?: boolean;
 }
 
 /** Takes apart whatever the SDK threw. */
@@ -30,12 +34,16 @@ export function failureOf(error: unknown, nowMs: number): Failure {
   const header = headersOf(error);
   const retryAfterMs = retryAfter(header, nowMs);
   const dateMs = Date.parse(header("date") ?? "");
+  const location = header("location") ?? "";
   return {
     ...(status === undefined ? {} : { status }),
     code: header("x-ms-error-code") ?? (typeof fields.code === "string" ? fields.code : ""),
     text: withoutSecrets(message.split("\n", 1)[0] ?? ""),
     ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
     ...(Number.isNaN(dateMs) ? {} : { skewMs: dateMs - nowMs }),
+    ...(URL.canParse(location) ? { movedTo: new URL(location).host } : {}),
+    isAzure: ["x-ms-error-code", "x-ms-request-id", "x-ms-version"]
+      .some((name) => header(name) !== undefined),
   };
 }
 
@@ -50,7 +58,7 @@ export function sinkErrorOf(failure: Failure, doing: string): SinkError {
   const [kind, advice] = remedy(failure);
   const answer = status === undefined
     ? `no answer from Azure (${code || text})`
-    : `Azure answered ${status}${code ? ` ${code}` : ""}`;
+    : `Azure answered ${status}${code ? ` ${code}` : ""}`; // or whoever is there in its place
   const cause = new Error(text);
   cause.name = "AzureError";
   return new SinkError(kind, `${doing}: ${answer}${advice ? `: ${advice}` : ""}`, {
@@ -66,13 +74,27 @@ function remedy(failure: Failure): [SinkErrorKind, string] {
   const byCode = BY_CODE[code];
   if (byCode !== undefined && code !== "AuthenticationFailed") return byCode;
   if (status === undefined) return ["retry", NO_ANSWER[code] ?? ""];
+  if (status >= 300 && status < 400 || status === 421) return ["retry", movedAdvice(failure)];
   if (status === 401 || status === 403) return ["auth", authAdvice(failure)];
+  if ((status === 404 || status === 405) && !failure.isAzure) return ["retry", NOT_AZURE];
   if (status === 507) return ["full", "the account has no room: free some, or raise its limit"];
   if (status === 400 || status === 411 || status === 413 || status === 416) {
     return ["permanent", `Azure will not take this clip as it is (${failure.text})`];
   }
   return ["retry", ""];
 }
+
+/** Azure moves nobody on: an account has one host. A proxy, a login page or a mistake does. */
+function movedAdvice({ movedTo }: Failure): string {
+  const where = movedTo === undefined ? "elsewhere" : `to ${movedTo}`;
+  return `this host sends the request on ${where}, which is not followed, for the credential must ` +
+    'not go to another host: set "account", "endpoint" or the connection string to the account\'s own ' +
+    'host ("Endpoints" in the Azure portal); or a network\'s login page is in between';
+}
+
+const NOT_AZURE = "what answers there is not the blob service of an account: check the host in " +
+  '"endpoint" or the connection string (expected https://ACCOUNT.blob.core.windows.net, or what ' +
+  '"Endpoints" in the Azure portal says)';
 
 function authAdvice(failure: Failure): string {
   const skewMs = failure.skewMs ?? 0;
@@ -82,14 +104,16 @@ function authAdvice(failure: Failure): string {
     } Azure's: set it right (NTP)`;
   }
   if (failure.code === "AuthenticationFailed") {
-    return "the credential is wrong or has expired: put a new one where the configuration points";
+    return "the credential is wrong or has expired, or is another account's: put a new one where the " +
+      "configuration points";
   }
   return "the credential does not allow this";
 }
 
 const NEEDS_PERMISSION =
   "the credential lacks a permission: a SAS needs c (create), or w (write) for clips in blocks; for " +
-  "`verify` and comparing r (read), to remove d (delete)";
+  "`verify` and comparing r (read), to remove d (delete); an identity needs the role Storage Blob " +
+  "Data Contributor on the account (a new role takes some minutes)";
 
 const BY_CODE: Readonly<Record<string, [SinkErrorKind, string]>> = {
   AuthorizationPermissionMismatch: ["auth", NEEDS_PERMISSION],
@@ -108,7 +132,8 @@ const BY_CODE: Readonly<Record<string, [SinkErrorKind, string]>> = {
   ],
   KeyBasedAuthenticationNotPermitted: [
     "auth",
-    "the account does not allow keys: allow shared key access, or use a user delegation SAS",
+    "the account does not allow keys: use an identity (see the option identity) or a user delegation " +
+    "SAS, or allow shared key access",
   ],
   AccountIsDisabled: ["auth", "the storage account is disabled"],
   ContainerNotFound: [
@@ -117,6 +142,15 @@ const BY_CODE: Readonly<Record<string, [SinkErrorKind, string]>> = {
     "SAS with srt=co and sp=c",
   ],
   ContainerDisabled: ["auth", "the container is disabled"],
+  InvalidAuthenticationInfo: [
+    "auth",
+    "the credential is not for this account: a key belongs to one account, and an identity's token to " +
+    'one tenant and cloud (see "tenantId" and "authority")',
+  ],
+  // Known by these alone: a host of the right cloud, but not of this account's blobs.
+  InvalidUri: ["retry", NOT_AZURE],
+  ResourceNotFound: ["retry", NOT_AZURE],
+  UnsupportedHttpVerb: ["retry", NOT_AZURE],
   ContainerBeingDeleted: ["retry", "the container is being deleted; it is made again afterwards"],
   AccountBeingCreated: ["retry", ""],
   Md5Mismatch: ["retry", "the bytes were damaged on the way"],
@@ -127,7 +161,10 @@ const BY_CODE: Readonly<Record<string, [SinkErrorKind, string]>> = {
 };
 
 const NO_ANSWER: Readonly<Record<string, string>> = {
-  ENOTFOUND: "the host is unknown: check the account's name and the network",
+  ENOTFOUND:
+    "the host is unknown: check the account's name and the network; an account in another " +
+    'cloud (China, US Government) or with a DNS zone of its own needs "endpoint" as the Azure portal ' +
+    "says it",
   EAI_AGAIN: "the name server does not answer: check the network",
   ECONNREFUSED: "nothing listens there: check the endpoint, or start the emulator",
 };

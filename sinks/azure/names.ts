@@ -7,7 +7,7 @@
  * @module
  */
 import { createHash } from "node:crypto";
-import type { Clip } from "../../mod.ts";
+import { type Clip, SinkError } from "../../mod.ts";
 
 /** Stands for the camera's slug in a container template. */
 export const CAMERA = "{camera}";
@@ -26,6 +26,13 @@ export function placeOf(
   key: string,
   options: { readonly container: string; readonly prefix: string },
 ): Place {
+  if (key.split("/").some((part) => part === "" || part === "." || part === "..")) {
+    // In a URL such parts would be undone, and the blob would get another key's name.
+    throw new SinkError(
+      "permanent",
+      `the key ${JSON.stringify(key)} has an empty part, "." or ".." in it, so it is not stored`,
+    );
+  }
   const slash = key.indexOf("/");
   const slug = slash < 0 ? key : key.slice(0, slash);
   const perCamera = options.container.includes(CAMERA);
@@ -54,6 +61,8 @@ export function metadataOf(clip: Clip): Record<string, string> {
     start: clip.start.toISOString(),
     end: clip.end.toISOString(),
     sha256: clip.sha256,
+    // As they were when it was stored.
+    ...(clip.tags?.length ? { tags: clip.tags.join(" ").slice(0, 1000) } : {}),
   };
 }
 

@@ -28,8 +28,6 @@ export interface Connection {
   readonly service: BlobServiceClient;
   /** Containers known to exist. */
   readonly containers: Set<string>;
-  /** Days before expiry of which the user was told. */
-  warnedDays: number;
   /** Whether tags are taken, until a refusal shows that they are not; the next two likewise. */
   tags: boolean;
   /** Whether a clip may be sent in blocks. */
@@ -81,9 +79,7 @@ export async function putWhole(upload: Upload): Promise<PutResult> {
     upload.md5 = proof.finish(bytes);
     body = () => Readable.from(slices(whole));
   } else {
-    upload.md5 = clip.md5 === undefined
-      ? await md5Of(clip, signal)
-      : new Uint8Array(Buffer.from(clip.md5, "hex"));
+    upload.md5 = await md5OfClip(upload);
     body = () => Readable.from(clip.open());
   }
   const md5 = upload.md5;
@@ -160,15 +156,28 @@ async function blocksThere(upload: Upload): Promise<Map<string, number>> {
   const { connection, target, signal } = upload;
   if (!connection.read) return new Map();
   try {
-    const list = await target.getBlockList("uncommitted", { abortSignal: signal });
+    const list = await target.getBlockList("all", { abortSignal: signal });
+    if (list.committedBlocks?.length) {
+      // An earlier try may have got this far and lost the answer: as Azure would say in the end, but
+      // before everything is sent again.
+      upload.md5 = await md5OfClip(upload);
+      throw new TakenError();
+    }
     return new Map((list.uncommittedBlocks ?? []).map(({ name, size }) => [name, size]));
   } catch (error) {
+    if (error instanceof TakenError) throw error;
     const { status } = failureOf(error, 0);
     if (status === 404) return new Map();
     if (status !== 403) throw error;
     connection.read = false; // resuming is a saving, not a need
     return new Map();
   }
+}
+
+/** A blob of this name is there already; marked as Azure's own refusal is. */
+class TakenError extends Error {
+  readonly statusCode = 409;
+  readonly code = "BlobAlreadyExists";
 }
 
 /** Says the clip, the block size and the position, so that blocks of two clips never mix. */
@@ -188,7 +197,9 @@ async function withTags<T>(
     return await request(tagsOf(clip));
   } catch (error) {
     const { code, status } = failureOf(error, 0);
-    const maybeTags = code === "AuthorizationPermissionMismatch" && connection.account.sas ||
+    // The role that may write blobs may not tag them; that needs Storage Blob Data Owner.
+    const isLimited = connection.account.sas || connection.account.identity;
+    const maybeTags = code === "AuthorizationPermissionMismatch" && isLimited ||
       status === 400 && /Tag|Feature|Unsupported/i.test(code);
     if (!maybeTags) throw error;
     const result = await request(undefined);
@@ -226,7 +237,9 @@ function fingerprint(clip: Clip): {
   };
 }
 
-async function md5Of(clip: Clip, signal: AbortSignal): Promise<Uint8Array> {
+/** Read for it, where nobody has computed it yet. */
+async function md5OfClip({ clip, signal }: Upload): Promise<Uint8Array> {
+  if (clip.md5 !== undefined) return new Uint8Array(Buffer.from(clip.md5, "hex"));
   const proof = fingerprint(clip);
   let bytes = 0;
   for await (const chunk of clip.open()) {

@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { createClipWriter } from "../../core/capture/clip_writer.ts";
 import { recoverMp4 } from "../../core/media/mp4_recovery.ts";
-import type { AccessUnit } from "../../core/types.ts";
+import type { AccessUnit, Track } from "../../core/types.ts";
 import {
   createMemorySpool,
   createNotes,
@@ -17,18 +17,27 @@ import {
   videoUnit,
 } from "../support/capture_fakes.ts";
 import { demuxWithMp4box } from "../support/media_samples.ts";
+import { seededRandom } from "../support/seeded_random.ts";
 
 const NOON = Date.UTC(2026, 7, 21, 12, 0, 0);
 const HOUR_MS = 3_600_000;
 
-function setUp({ clipMs = 10_000, sound = false } = {}) {
+const EMPTY = new Uint8Array();
+
+function setUp(
+  { clipMs = 10_000, sound = false, tracks }: {
+    clipMs?: number;
+    sound?: boolean;
+    tracks?: readonly Track[];
+  } = {},
+) {
   const spool = createMemorySpool();
   const status = newStatus();
   const log = createNotes();
   const writer = createClipWriter({
     ...{ camera: "Yard", slug: "yard", clipMs, fragmentUs: 500_000, product: "test" },
     ...{ spool, status, log },
-    tracks: sound ? [VIDEO_TRACK, SOUND_TRACK] : [VIDEO_TRACK],
+    tracks: tracks ?? (sound ? [VIDEO_TRACK, SOUND_TRACK] : [VIDEO_TRACK]),
   });
   return { spool, status, log, writer };
 }
@@ -58,6 +67,21 @@ async function samplesOf({ bytes }: MemoryClip, trackId = 1) {
   return demuxWithMp4box(bytes).tracks.get(trackId) ?? [];
 }
 
+/** A frame of sound, whose only byte tells when it begins. */
+function soundUnit(ms: number): AccessUnit {
+  return videoUnit(ms, { trackId: 2, data: Uint8Array.of(ms % 251), capturedAtMs: NOON + ms });
+}
+
+async function soundsOf(clips: readonly MemoryClip[]): Promise<(number | undefined)[][]> {
+  const sounds = await Promise.all(clips.map((clip) => samplesOf(clip, 2)));
+  return sounds.map((samples) => samples.map(({ data }) => data[0]));
+}
+
+/** What {@linkcode soundsOf} finds where there is a frame every 100 ms. */
+function range(fromMs: number, toMs: number): number[] {
+  return Array.from({ length: (toMs - fromMs) / 100 }, (_, n) => (fromMs + n * 100) % 251);
+}
+
 Deno.test("clips end at wall-clock multiples of their length, without a hole between them", async () => {
   const { spool, status, writer } = setUp();
   for await (const unit of pictures(4000, 24_000)) await writer.write(unit);
@@ -84,6 +108,25 @@ Deno.test("a change in the distance of key units does not cut a clip twice at on
   for await (const unit of pictures(58_000, 70_000, { gopMs: 500 })) await writer.write(unit);
   await writer.finish();
   assert.deepEqual(spool.finished.map(secondsOf), [[2, 58], [58, 70]]);
+});
+
+Deno.test("however long a GOP and a clip, no more than a fragment waits for the disk", async () => {
+  const { spool, writer } = setUp({ clipMs: 600_000, sound: true });
+  const fragments: number[] = [];
+  spool.fail = (operation, { bytes }) => {
+    if (operation === "append") fragments.push(bytes.length);
+  };
+  const data = new Uint8Array(1000);
+  for (let ms = 0; ms < 60_000; ms += 100) {
+    const unit = videoUnit(ms, { isKey: ms % 20_000 === 0, capturedAtMs: NOON + ms });
+    await writer.write({ ...unit, data });
+    await writer.write(soundUnit(ms));
+  }
+  await writer.finish();
+  // Of 500 ms, so of five pictures, and the head of the fragment.
+  const sizes = fragments.map((at, n) => at - (fragments[n - 1] ?? 0));
+  assert.equal(sizes.length, 121);
+  assert.ok(Math.max(...sizes.slice(2)) < 5600, `${Math.max(...sizes.slice(2))}`);
 });
 
 Deno.test("units before the first key unit are not recorded", async () => {
@@ -123,20 +166,77 @@ Deno.test("a clock that keeps being put back does not make a clip longer than tw
 
 Deno.test("sound that came before the cut but belongs after it goes into the next clip", async () => {
   const { spool, writer } = setUp({ sound: true });
-  const sound = (ms: number) =>
-    videoUnit(ms, { trackId: 2, data: Uint8Array.of(ms % 251), capturedAtMs: NOON + ms });
   for (let ms = 8000; ms < 12_000; ms += 100) {
     // Sound is 300 ms ahead of the pictures.
-    await writer.write(sound(ms + 300));
+    await writer.write(soundUnit(ms + 300));
     await writer.write(videoUnit(ms, { isKey: ms % 2000 === 0, capturedAtMs: NOON + ms }));
   }
   await writer.finish();
-  const sounds = await Promise.all(spool.finished.map((clip) => samplesOf(clip, 2)));
-  const marks = sounds.map((samples) => samples.map(({ data }) => data[0]));
-  const expected = (fromMs: number, toMs: number) =>
-    Array.from({ length: (toMs - fromMs) / 100 }, (_, n) => (fromMs + n * 100) % 251);
-  // What came before the first picture is not recorded.
-  assert.deepEqual(marks, [expected(8400, 10_000), expected(10_000, 12_300)]);
+  assert.deepEqual(await soundsOf(spool.finished), [range(8300, 10_000), range(10_000, 12_300)]);
+});
+
+Deno.test("sound that comes after the cut but belongs before it goes into the clip before", async () => {
+  const { spool, writer } = setUp({ sound: true });
+  for (let ms = 8000; ms < 12_000; ms += 100) {
+    await writer.write(videoUnit(ms, { isKey: ms % 2000 === 0, capturedAtMs: NOON + ms }));
+    // Sound is 500 ms behind the pictures.
+    await writer.write(soundUnit(ms - 500));
+    if (ms === 10_400) assert.equal(spool.finished.length, 0, "it waits for its sound");
+    if (ms === 10_600) assert.equal(spool.finished.length, 1, "its sound is there");
+  }
+  await writer.finish();
+  assert.deepEqual(await soundsOf(spool.finished), [range(8000, 10_000), range(10_000, 11_500)]);
+});
+
+Deno.test("sound that has stopped is not waited for for long, and no clip waits for silence", async () => {
+  const { spool, writer } = setUp({ sound: true });
+  for (let ms = 0; ms < 25_000; ms += 100) {
+    await writer.write(videoUnit(ms, { isKey: ms % 2000 === 0, capturedAtMs: NOON + ms }));
+    if (ms < 9500) await writer.write(soundUnit(ms));
+    if (ms === 12_000) assert.equal(spool.finished.length, 0);
+    if (ms === 12_200) assert.equal(spool.finished.length, 1);
+    if (ms === 20_200) assert.equal(spool.finished.length, 2);
+  }
+  await writer.finish();
+  assert.deepEqual(await soundsOf(spool.finished), [range(0, 9500), [], []]);
+});
+
+Deno.test("sound that goes back in time is left out and costs no picture", async () => {
+  const { spool, log, writer } = setUp({ sound: true });
+  for (let ms = 0; ms < 4000; ms += 100) {
+    await writer.write(videoUnit(ms, { isKey: ms % 2000 === 0, capturedAtMs: NOON + ms }));
+    await writer.write(soundUnit(ms === 2000 ? 100 : ms));
+  }
+  await writer.finish();
+  const expected = range(0, 4000).filter((_, n) => n !== 20);
+  assert.deepEqual(await soundsOf(spool.finished), [expected]);
+  assert.equal((await samplesOf(spool.finished[0] as MemoryClip)).length, 40);
+  assert.equal(log.lines.filter((line) => line.includes("out of order")).length, 1);
+});
+
+Deno.test("a camera that changes its sound has it recorded again from the next key picture", async () => {
+  const { spool, writer } = setUp({ sound: true });
+  const mono: Track = { ...SOUND_TRACK, config: Uint8Array.of(0x11, 0x88) };
+  for (let ms = 0; ms < 6000; ms += 100) {
+    await writer.write(videoUnit(ms, { isKey: ms % 2000 === 0, capturedAtMs: NOON + ms }));
+    await writer.write({ ...soundUnit(ms), ...(ms === 3000 ? { track: mono } : {}) });
+  }
+  await writer.finish();
+  assert.deepEqual(spool.finished.map(secondsOf), [[0, 4], [4, 6]]);
+  assert.deepEqual(await soundsOf(spool.finished), [range(0, 3000), range(4000, 6000)]);
+});
+
+Deno.test("sound that MP4 cannot hold is said once, and the pictures are recorded", async () => {
+  const { spool, log, writer } = setUp({
+    tracks: [VIDEO_TRACK, { ...SOUND_TRACK, config: EMPTY }],
+  });
+  for await (const unit of pictures(0, 4000)) {
+    await writer.write(unit);
+    await writer.write(soundUnit(unit.capturedAtMs - NOON));
+  }
+  await writer.finish();
+  assert.equal((await samplesOf(spool.finished[0] as MemoryClip)).length, 8);
+  assert.equal(log.lines.filter((line) => /^warn .*sound is not recorded/.test(line)).length, 1);
 });
 
 Deno.test("a fragment that the disk refused goes out with the clip's end", async () => {
@@ -185,4 +285,41 @@ Deno.test("units that come after the end are not recorded", async () => {
   await writer.finish();
   await writer.write(videoUnit(500, { capturedAtMs: NOON + 500 }));
   assert.equal(spool.clips.length, 1);
+});
+
+Deno.test("the day on which summer time ends is whole clips that begin at the minute and add up to a day", async () => {
+  // 2026-10-25 and -26: in most of Europe an hour comes twice. The camera's pace is uneven, and its
+  // clock is half a second fast in a day.
+  const random = seededRandom(25);
+  const { spool, status, writer } = setUp({ clipMs: 60_000 });
+  const startMs = Date.UTC(2026, 9, 24, 12, 0, 0);
+  const dayMs = 24 * HOUR_MS;
+  let frames = 0;
+  let lastKeyMs = -Infinity;
+  let ms = 0;
+  for (; ms < dayMs; ms += 800 + random() * 400) {
+    const isKey = ms - lastKeyMs >= 1600;
+    if (isKey) lastKeyMs = ms;
+    await writer.write(videoUnit(Math.round(ms), {
+      isKey,
+      capturedAtMs: Math.round(startMs + ms * (1 + 500 / dayMs)),
+    }));
+    frames++;
+  }
+  await writer.finish();
+  assert.equal(status.framesRecorded, frames);
+  const clips = spool.finished;
+  assert.ok(clips.length >= 1440 && clips.length <= 1442, `${clips.length} clips`);
+  assert.equal(new Set(clips.map(({ key }) => key)).size, clips.length);
+  let sumMs = 0;
+  let late = 0;
+  for (const { start, end } of clips) {
+    const lengthMs = (end?.end.getTime() ?? NaN) - start.getTime();
+    assert.ok(lengthMs > 0);
+    sumMs += lengthMs;
+    const offMs = start.getTime() % 60_000;
+    if (Math.min(offMs, 60_000 - offMs) > 2400) late++; // a GOP is at most that long here
+  }
+  assert.ok(late <= clips.length / 1000, `${late} clips do not begin within a GOP of the minute`);
+  assert.ok(Math.abs(sumMs - ms) <= ms / 1000, `${sumMs} ms of clips for ${ms} ms`);
 });

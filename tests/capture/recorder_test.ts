@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { gopLengthMs, recordCamera, type RecorderOptions } from "../../core/capture/recorder.ts";
 import { spoolError } from "../../core/spool/errors.ts";
-import { type AccessUnit, type Encoder, sourceError } from "../../core/types.ts";
+import { type AccessUnit, type CameraEvent, type Encoder, sourceError } from "../../core/types.ts";
 import {
   createFakeCamera,
   createMemorySpool,
@@ -15,6 +15,7 @@ import {
   SOUND_TRACK,
   VIDEO_TRACK,
 } from "../support/capture_fakes.ts";
+import { demuxWithMp4box } from "../support/media_samples.ts";
 import { createFakeClock, type FakeClock } from "../support/fake_clock.ts";
 
 type Camera = ReturnType<typeof createFakeCamera>;
@@ -156,6 +157,40 @@ Deno.test("sound without pictures is silence", async () => {
   await shoot(recording, { forMs: 12_000, unit: { trackId: 2 } });
   assert.equal(recording.status.gaps.count, 1);
   await stopped(recording);
+});
+
+Deno.test("a camera of JPEGs with sound has both in its clips, whatever its encoder holds back", async () => {
+  const encoder = () => {
+    // Gives a picture only when the next three are in.
+    const held: AccessUnit[] = [];
+    const slow: Encoder = {
+      async *encode(units: AsyncIterable<AccessUnit>) {
+        for await (const unit of units) {
+          assert.equal(unit.trackId, 1, "no sound goes through the encoder");
+          held.push(held.length === 0 ? { ...unit, track: VIDEO_TRACK } : unit);
+          if (held.length > 3) yield held[held.length - 4] as AccessUnit;
+        }
+        yield* held.slice(-3);
+      },
+    };
+    return slow;
+  };
+  const recording = start({ tracks: [JPEG_TRACK, SOUND_TRACK], encoder });
+  const sound = { trackId: 2, data: Uint8Array.of(7) };
+  for (let n = 0; n < 50; n++) {
+    recording.camera.picture();
+    recording.camera.picture(sound);
+    await recording.clock.advance(500);
+  }
+  await stopped(recording);
+  const clips = recording.spool.finished.map(({ bytes }) => demuxWithMp4box(bytes).tracks);
+  for (const id of [1, 2]) {
+    assert.equal(clips.reduce((sum, tracks) => sum + (tracks.get(id)?.length ?? 0), 0), 50);
+  }
+  for (const tracks of clips) {
+    assert.equal(tracks.get(1)?.[0]?.ptsTicks, 0);
+    assert.equal(tracks.get(2)?.[0]?.ptsTicks, 0);
+  }
 });
 
 Deno.test("a camera that is away is tried again for ever, ever less often, and that is one gap", async () => {
@@ -340,4 +375,65 @@ Deno.test("a camera without pictures is told so", async () => {
 
 Deno.test("GOPs are at most two seconds long and divide the clip", () => {
   assert.deepEqual([10_000, 60_000, 15_000, 1000].map(gopLengthMs), [2000, 2000, 1875, 1000]);
+});
+
+Deno.test("a camera recorded around events has a clip for each, and none between", async () => {
+  const told = Promise.withResolvers<void>();
+  let note = (_: CameraEvent) => {};
+  const recording = start({
+    clipMs: 60_000,
+    events: {
+      plan: { beforeMs: 5000, afterMs: 10_000 },
+      async *listen({ signal }) {
+        const queue: CameraEvent[] = [];
+        let wake = () => {};
+        note = (event) => {
+          queue.push(event);
+          wake();
+        };
+        told.resolve();
+        while (!signal.aborted) {
+          const event = queue.shift();
+          if (event) yield event;
+          else {
+            await new Promise<void>((resolve) => {
+              wake = resolve;
+              signal.addEventListener("abort", () => resolve(), { once: true });
+            });
+          }
+        }
+      },
+    },
+  });
+  await told.promise;
+  const { clock, spool, status } = recording;
+  for (let round = 0; round < 2; round++) {
+    await shoot(recording, { forMs: 100_000 });
+    note({ kind: "motion", startMs: clock.now() - 3000 });
+  }
+  await shoot(recording, { forMs: 100_000 });
+  assert.equal(status.state, "recording");
+  assert.equal(status.gaps.count, 0);
+  assert.ok(await stopped(recording) <= 5000);
+  assert.equal(spool.finished.length, 2);
+  for (const { end } of spool.finished) assert.ok(Math.abs((end?.frames ?? 0) - 30) <= 2);
+  assert.equal(status.framesRecorded, status.framesCaptured);
+});
+
+Deno.test("where events cannot be heard, everything is recorded, and that is said once", async () => {
+  const recording = start({
+    clipMs: 60_000,
+    events: {
+      plan: { beforeMs: 5000, afterMs: 10_000 },
+      // deno-lint-ignore require-yield
+      async *listen() {
+        throw sourceError("offline", "no network");
+      },
+    },
+  });
+  await shoot(recording, { forMs: 180_000 });
+  await stopped(recording);
+  const { status, lines } = recording;
+  assert.ok(status.framesRecorded >= 358, `${status.framesRecorded}`);
+  assert.equal(count(lines, /^warn cannot hear of events: no network/), 1);
 });

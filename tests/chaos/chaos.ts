@@ -1,18 +1,22 @@
 /**
  * Kills the real program again and again (SIGKILL, at seeded random moments) while it records four
- * simulated cameras into a folder and an object store that fails now and then, and counts what was
- * lost. The oracle is in the pictures: each carries its camera, its counter and the time it was
- * taken, so that what arrived says what is missing.
+ * simulated cameras into a folder and, where Azurite is at hand, an object store behind a proxy that
+ * breaks, loses and refuses every fourth request; and counts what was lost. The oracle is in the
+ * pictures: each carries its camera, its counter and the time it was taken, so that what arrived says
+ * what is missing. Every fourth kill comes while the program is still starting or mending, the others
+ * at any moment of a clip.
  *
  *     deno task chaos --kills 1000 --seed 1 --json
  *
  * @module
  */
-import { TextLineStream } from "../support/text_lines.ts";
-import { readClip } from "../support/clip_frames.ts";
-import { walkFiles } from "../support/walk_files.ts";
-import { cameraCode, type NestSimulator, startNestSimulator } from "../../simulators/mod.ts";
+import { isAzuriteCached, type NestSimulator, startNestSimulator } from "../../simulators/mod.ts";
 import { seededRandom } from "../../simulators/scene/random.ts";
+import { needs } from "../support/programs.ts";
+import { startFaultyStore } from "./faulty_store.ts";
+import { judge, type MissedClip, type Run } from "./judge.ts";
+import type { LogLine } from "../support/capture_until.ts";
+import { startProgram } from "./program.ts";
 
 /** What a run came to. Durations in ms. */
 export interface ChaosTotals {
@@ -20,12 +24,16 @@ export interface ChaosTotals {
   readonly seed: number;
   /** Clips that the program called finished, or finished when it started again. */
   readonly clipsFinished: number;
-  /** Of these, not in the sink at the end, or there with other bytes. */
+  /** Of these, not in every sink at the end, or there with other bytes. */
   readonly clipsLost: number;
   /** Delivered, but not decodable from end to end. */
   readonly clipsCorrupt: number;
-  /** Pictures that are in more than one place. */
+  /** Pictures that are in more than one clip. */
   readonly duplicates: number;
+  /** Files of tries that were cut short and that nobody took away. */
+  readonly leftovers: number;
+  /** Requests to the object store that were broken, lost or refused; `null` without one. */
+  readonly storeFaults: number | null;
   readonly framesDelivered: number;
   /** Pictures that the cameras gave and no clip holds. */
   readonly framesLost: number;
@@ -35,6 +43,9 @@ export interface ChaosTotals {
   /** From the start of the program to the first picture recorded. */
   readonly restartP50Ms: number;
   readonly restartP95Ms: number;
+  readonly seconds: number;
+  /** The story of each clip that is not in a sink as it should be. */
+  readonly missed: readonly MissedClip[];
 }
 
 /** See {@linkcode runChaos}. */
@@ -43,21 +54,77 @@ export interface ChaosOptions {
   readonly seed: number;
   readonly cameras?: number;
   readonly fps?: number;
+  /** Deliver to a faulty object store too, where Azurite is at hand; the default. */
+  readonly store?: boolean;
+  /**
+   * So many programs at a time, each with cameras, sinks and a share of the kills of its own. Default:
+   * 1. Most of a kill is waiting for a clip, so two take little longer than one. Every second one
+   * encodes with the system's ffmpeg, where there is one.
+   */
+  readonly beside?: number;
   /** Told after each kill. */
   readonly onProgress?: (kill: number) => void;
 }
 
-const CLI = new URL("../../cli.ts", import.meta.url).pathname;
-const CLIP_MS = 5000;
+/** Lines of the log that are kept for the stories; a kill makes a few dozen. */
+const MAX_LINES = 200_000;
 
-/** One seeded run. Takes about four seconds a kill. */
+const CLIP_MS = 3000;
+
+/** How long the program takes to be recording, at most, on a machine that is not busy, ms. */
+const START_MS = 1500;
+
+/** One seeded run. Takes about three seconds a kill. */
 export async function runChaos(options: ChaosOptions): Promise<ChaosTotals> {
+  const { kills, seed, beside = 1 } = options;
+  const startMs = performance.now();
+  const hasFfmpeg = !needs("ffmpeg").ignore;
+  let killed = 0;
+  const onProgress = () => options.onProgress?.(++killed);
+  const parts = await Promise.all(Array.from({ length: beside }, (_, index) =>
+    runPart({
+      ...options,
+      onProgress,
+      encoder: index % 2 === 1 && hasFfmpeg ? "system" : "wasm",
+      kills: Math.floor((kills + index) / beside),
+      seed: seed + index * 7919,
+    })));
+  const sum = (of: (part: Part) => number) => parts.reduce((total, part) => total + of(part), 0);
+  const restartsMs = parts.flatMap((part) => part.restartsMs);
+  return {
+    kills: sum((part) => part.kills),
+    seed,
+    clipsFinished: sum((part) => part.clipsFinished),
+    clipsLost: sum((part) => part.clipsLost),
+    clipsCorrupt: sum((part) => part.clipsCorrupt),
+    duplicates: sum((part) => part.duplicates),
+    leftovers: sum((part) => part.leftovers),
+    storeFaults: parts.some((part) => part.storeFaults === null)
+      ? null
+      : sum((part) => part.storeFaults ?? 0),
+    framesDelivered: sum((part) => part.framesDelivered),
+    framesLost: sum((part) => part.framesLost),
+    maxLostMs: Math.max(...parts.map((part) => part.maxLostMs)),
+    meanLostMs: Math.round(sum((part) => part.meanLostMs * part.kills) / kills),
+    restartP50Ms: percentile(restartsMs, 0.5),
+    restartP95Ms: percentile(restartsMs, 0.95),
+    seconds: Math.round((performance.now() - startMs) / 1000),
+    missed: parts.flatMap((part) => part.missed),
+  };
+}
+
+type Part = Awaited<ReturnType<typeof runPart>>;
+
+async function runPart(options: ChaosOptions & { readonly encoder: "wasm" | "system" }) {
   const { kills, seed, cameras = 4, fps = 5 } = options;
   const random = seededRandom(seed);
   const root = await Deno.makeTempDir({ prefix: "camsink-chaos-" });
   await using simulator = await startNestSimulator({
     cameras: Array.from({ length: cameras }, (_, index) => ({ name: `camera ${index + 1}` })),
   });
+  await using store = options.store !== false && await isAzuriteCached()
+    ? await startFaultyStore(root, random)
+    : undefined;
   const config = `${root}/camsink.json`;
   await Deno.writeTextFile(
     config,
@@ -73,38 +140,68 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosTotals> {
         },
       },
       clip: { length: `${CLIP_MS / 1000}s` },
+      encoder: { use: options.encoder },
       spool: { path: `${root}/spool` },
-      sinks: { local: { type: "local-folder", path: `${root}/clips` } },
+      sinks: {
+        local: { type: "local-folder", path: `${root}/clips` },
+        ...(store ? { store: { type: "azure-blob", connectionString: "env:CHAOS_STORE" } } : {}),
+      },
     }),
   );
   try {
     const finished = new Map<string, string>();
     const runs: Run[] = [];
     const restartsMs: number[] = [];
+    const log: LogLine[] = [];
+    let life = 0;
+    const start = (args: readonly string[] = []) => {
+      const current = ++life;
+      return startProgram(["--config", config, "--log-level", "debug", ...args], {
+        env: {
+          CHAOS_TOKEN: simulator.credentials.accessToken,
+          CHAOS_STORE: store?.connectionString ?? "",
+        },
+        finished,
+        onLine: (line) => {
+          if (line.key === undefined && !/\.mp4|sink|drain/.test(String(line.message))) return;
+          log.push({ life: current, ...line });
+          if (log.length > MAX_LINES) log.shift();
+        },
+      });
+    };
     for (let kill = 1; kill <= kills; kill++) {
-      const program = startProgram(config, simulator.credentials.accessToken, finished);
+      await using program = start();
       const startedAt = performance.now();
       const firstTakenMs = watchFirstPictures(simulator);
-      await program.recording(cameras);
-      restartsMs.push(performance.now() - startedAt);
-      await delay(300 + random() * 4000);
+      if (kill % 4 === 0) await delay(random() * START_MS);
+      else {
+        await program.recording(cameras);
+        restartsMs.push(performance.now() - startedAt);
+        await delay(random() * CLIP_MS);
+      }
       program.kill("SIGKILL");
       runs.push({ firstTakenMs: firstTakenMs(), killedAtMs: Date.now() });
       await program.ended;
       options.onProgress?.(kill);
     }
-    // The last run is left alone: it must repair and deliver what the killed ones left behind.
-    const last = startProgram(config, simulator.credentials.accessToken, finished);
-    await last.recording(cameras);
-    await delay(CLIP_MS);
-    last.kill("SIGINT");
+    // The last run is left alone: it must repair and deliver what the killed ones left behind. It
+    // need not record; after `--for` the sinks have a minute, and it ends as soon as they have all.
+    store?.heal();
+    await using last = start(["--for", "2s"]);
     await last.ended;
     return {
       kills,
-      seed,
-      ...await judge({ root, finished, runs, cameras: simulator.cameras }),
-      restartP50Ms: percentile(restartsMs, 0.5),
-      restartP95Ms: percentile(restartsMs, 0.95),
+      ...await judge({
+        folder: `${root}/clips`,
+        spool: `${root}/spool`,
+        ...(store ? { stored: await store.objects(), requestsFor: store.requestsFor } : {}),
+        log,
+        finished,
+        runs,
+        cameras: simulator.cameras,
+      }),
+      storeFaults: store?.faults() ?? null,
+      restartsMs,
     };
   } finally {
     await Deno.remove(root, { recursive: true });
@@ -112,61 +209,6 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosTotals> {
 }
 
 const delay = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
-
-interface Program {
-  /** Resolves when so many cameras are being recorded. */
-  recording(cameras: number): Promise<void>;
-  kill(signal: Deno.Signal): void;
-  readonly ended: Promise<void>;
-}
-
-/** Starts the program, and notes each clip that it calls finished with its hash. */
-function startProgram(config: string, token: string, finished: Map<string, string>): Program {
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "--allow-all", "--no-prompt", CLI, "capture", "--config", config, "--json"],
-    env: { CHAOS_TOKEN: token },
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  const said: string[] = [];
-  const recorded = new Set<string>();
-  let check = () => {};
-  const read = async (stream: ReadableStream<Uint8Array<ArrayBuffer>>) => {
-    for await (
-      const line of stream.pipeThrough(new TextDecoderStream()).pipeThrough(new TextLineStream())
-    ) {
-      said.push(line);
-      if (said.length > 200) said.shift();
-      if (!line.startsWith("{")) continue;
-      const { event, key, sha256, category } = JSON.parse(line);
-      if (event === "clip-finished") finished.set(key, sha256);
-      if (event === "recording") recorded.add(String(category));
-      check();
-    }
-  };
-  const reading = Promise.all([read(child.stdout), read(child.stderr)]);
-  const ended = Promise.all([child.status, reading]).then(() => {});
-  return {
-    recording: (cameras) =>
-      new Promise((resolve, reject) => {
-        check = () => {
-          if (recorded.size >= cameras) resolve();
-        };
-        check();
-        ended.then(() => reject(new Error(`the program ended by itself:\n${said.join("\n")}`)));
-      }),
-    kill: (signal) => child.kill(signal),
-    ended,
-  };
-}
-
-/** One life of the program, wall ms. */
-interface Run {
-  /** When the first picture that it was given was taken, by camera. */
-  readonly firstTakenMs: ReadonlyMap<string, number>;
-  readonly killedAtMs: number;
-}
 
 /** Notes when each camera gives its first picture from now on. */
 function watchFirstPictures(simulator: NestSimulator): () => ReadonlyMap<string, number> {
@@ -185,70 +227,6 @@ function watchFirstPictures(simulator: NestSimulator): () => ReadonlyMap<string,
     clearInterval(timer);
     return first;
   };
-}
-
-interface Evidence {
-  readonly root: string;
-  readonly finished: ReadonlyMap<string, string>;
-  readonly runs: readonly Run[];
-  readonly cameras: readonly { readonly name: string }[];
-}
-
-async function judge({ root, finished, runs, cameras }: Evidence) {
-  const folder = `${root}/clips`;
-  const delivered = new Map<string, string>();
-  const frames = new Map<number, Map<number, number>>();
-  let clipsCorrupt = 0;
-  let duplicates = 0;
-  let framesDelivered = 0;
-  for await (const path of walkFiles(folder)) {
-    const bytes = await Deno.readFile(path);
-    delivered.set(path.slice(folder.length + 1), await sha256Hex(bytes));
-    try {
-      for (const { strip } of (await readClip(bytes)).frames) {
-        if (!strip) throw new Error("a picture without a readable strip");
-        framesDelivered++;
-        const seen = frames.get(strip.camera) ?? new Map<number, number>();
-        frames.set(strip.camera, seen);
-        if (seen.has(strip.counter)) duplicates++;
-        seen.set(strip.counter, strip.takenAtMs);
-      }
-    } catch (error) {
-      clipsCorrupt++;
-      console.error(`${path}: ${error}`);
-    }
-  }
-  const clipsLost = [...finished].filter(([key, sha256]) => delivered.get(key) !== sha256).length;
-  const lostMs: number[] = [];
-  let framesLost = 0;
-  for (const { name } of cameras) {
-    const seen = frames.get(cameraCode(name)) ?? new Map<number, number>();
-    const counters = [...seen.keys()].sort((a, b) => a - b);
-    for (let index = 1; index < counters.length; index++) {
-      framesLost += (counters[index] ?? 0) - (counters[index - 1] ?? 0) - 1;
-    }
-    const times = [...seen.values()].sort((a, b) => a - b);
-    for (const { firstTakenMs, killedAtMs } of runs) {
-      const before = times.findLast((time) => time <= killedAtMs) ?? 0;
-      // Before its first picture the program had nothing to lose.
-      lostMs.push(killedAtMs - Math.max(before, firstTakenMs.get(name) ?? killedAtMs));
-    }
-  }
-  return {
-    clipsFinished: delivered.size + clipsLost,
-    clipsLost,
-    clipsCorrupt,
-    duplicates,
-    framesDelivered,
-    framesLost,
-    maxLostMs: Math.round(Math.max(0, ...lostMs)),
-    meanLostMs: Math.round(lostMs.reduce((sum, ms) => sum + ms, 0) / (lostMs.length || 1)),
-  };
-}
-
-async function sha256Hex(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
-  return [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 function percentile(values: readonly number[], share: number): number {

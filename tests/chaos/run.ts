@@ -11,24 +11,36 @@ const { values } = parseArgs({
   options: {
     kills: { type: "string", default: "20" },
     seed: { type: "string", default: "1" },
+    beside: { type: "string", default: "1" },
     json: { type: "boolean", default: false },
   },
 });
 const kills = Number(values.kills);
 const seed = Number(values.seed);
-if (!Number.isInteger(kills) || kills < 1 || !Number.isInteger(seed)) {
-  console.error(`--kills ${values.kills} --seed ${values.seed}: expected whole numbers`);
+const beside = Number(values.beside);
+if (
+  !Number.isInteger(kills) || kills < 1 || !Number.isInteger(seed) || !(beside >= 1 && beside <= 16)
+) {
+  console.error(
+    `--kills ${values.kills} --seed ${values.seed} --beside ${values.beside}: expected whole numbers, ` +
+      "and 1 to 16 programs beside each other",
+  );
   Deno.exit(2);
 }
 const totals = await runChaos({
   kills,
   seed,
+  beside: Math.floor(beside),
   onProgress: (kill) => {
-    if (!values.json && kill % 10 === 0) console.error(`${kill} of ${kills} kills`);
+    if (kill % 10 === 0) console.error(`${kill} of ${kills} kills`);
   },
 });
+const { missed, ...figures } = totals;
 if (values.json) console.log(JSON.stringify(totals));
-else console.table(totals);
-const broken = totals.clipsLost + totals.clipsCorrupt + totals.duplicates > 0 ||
+else {
+  console.table(figures);
+  for (const story of missed) console.log(JSON.stringify(story, undefined, 2));
+}
+const broken = totals.clipsLost + totals.clipsCorrupt + totals.duplicates + totals.leftovers > 0 ||
   totals.maxLostMs > 2000;
 Deno.exit(broken ? 1 : 0);

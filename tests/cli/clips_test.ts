@@ -134,7 +134,7 @@ Deno.test(
     assert.equal(code, 0);
     const lines = stdout.trimEnd().split("\n");
     assert.deepEqual(lines.slice(1).map((line) => line.split(" ")[0]), keys);
-    assert.match(lines[1] ?? "", /Yard +1m .*here +no +nas: stored$/);
+    assert.match(lines[1] ?? "", /Yard +1m .*here +- +no +nas: stored$/);
     for (
       const [flags, expected] of [
         ["--camera Door", keys.slice(4)],

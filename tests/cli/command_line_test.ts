@@ -12,6 +12,8 @@ const COMMANDS = [
   "config",
   "clips",
   "verify",
+  "google-token",
+  "bench",
   "simulate",
   "completions",
 ];
@@ -71,7 +73,7 @@ const MISTAKES: readonly (readonly [line: string, said: RegExp])[] = [
   ["capture --log-level loud", /--log-level.*loud/],
   ["check extra", /extra/],
   ["config", /after "config" comes one of .*validate/],
-  ["simulate", /after "simulate" comes one of nest, camera/],
+  ["simulate", /after "simulate" comes one of .*nest.*camera/],
   ["config import", /KIND/],
   ["config import motion x.conf", /foggycam.*motion|motion.*foggycam/],
   ["simulate nest --cameras 0", /--cameras/],

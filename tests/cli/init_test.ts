@@ -1,5 +1,6 @@
 /** `camsink init`, `check` and `cameras` as whole programs against simulated cameras. */
 import assert from "node:assert/strict";
+import { startMjpegCamera } from "../../simulators/mjpeg_camera.ts";
 import { startNestSimulator } from "../../simulators/nest/simulator.ts";
 import { startSnapshotCamera } from "../../simulators/snapshot_camera.ts";
 import { type CliResult, inTempFolder, runCli } from "../support/run_cli.ts";
@@ -163,6 +164,22 @@ Deno.test("init sets up a snapshot camera with a login", () =>
     assert.ok(!stderr.includes("hush-hush"));
   }));
 
+Deno.test("init sets up an MJPEG camera, and tells one that is not there", () =>
+  inTempFolder(async (cwd) => {
+    await using camera = await startMjpegCamera({ name: "Yard", widthPx: 320, heightPx: 180 });
+    const flags = ["init", "--yes", "--source", "mjpeg", "--name", "door"];
+    const wrong = await runCli([...flags, "--url", `${camera.url}/nothing`], { cwd });
+    assert.notEqual(wrong.code, 0);
+    assert.match(wrong.stderr, /✗ camera door: .*404[^]*nothing was written/);
+    const { code, stderr } = await runCli([...flags, "--url", camera.url], { cwd });
+    assert.equal(code, 0, stderr);
+    assert.match(stderr, /✓ camera door: 320x180 jpeg/);
+    assert.match(
+      await Deno.readTextFile(`${cwd}/camsink.jsonc`),
+      /"door": \{ "type": "mjpeg", "url": "http:/,
+    );
+  }));
+
 async function withSecret(folder: string, secret: string): Promise<string> {
   await Deno.writeTextFile(`${folder}/pw`, secret, { mode: 0o600 });
   return folder;
@@ -172,7 +189,13 @@ async function withSecret(folder: string, secret: string): Promise<string> {
 const MISTAKES: readonly (readonly [flags: readonly string[], said: RegExp])[] = [
   [[], /give --source/],
   [["--source", "snapshot"], /give --url/],
-  [["--source", "snapshot", "--url", "cam.local"], /--url: got "cam\.local", expected a URL/],
+  [["--source", "snapshot", "--url", "cam.local"], /--url: got "cam\.local", expected an address/],
+  [["--source", "rtsp", "--url", "http://cam.local/"], /expected an address that .* rtsp:\/\//],
+  [["--source", "onvif"], /give --url/],
+  [
+    ["--source", "rtsp", "--url", "rtsp://a:b@cam.local/"],
+    /leave user name and password out of the URL/,
+  ],
   [
     ["--source", "snapshot", "--url", "http://a:b@cam.local/"],
     /leave user name and password out of the URL/,

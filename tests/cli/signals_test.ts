@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { startSnapshotCamera } from "../../simulators/snapshot_camera.ts";
 import { cliCommand, inTempFolder } from "../support/run_cli.ts";
+import { slowness } from "../support/slowness.ts";
 
 const noSignals = Deno.build.os === "windows";
 
@@ -62,6 +63,7 @@ async function startCapture(cwd: string, options: { url: string; sinks: unknown 
       cameras: { yard: { type: "snapshot", url: options.url, fps: 5 } },
       sinks: options.sinks,
     }),
+    { mode: 0o600 }, // it may hold a connection string
   );
   const child = cliCommand(["capture"], { cwd }).spawn();
   const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
@@ -96,13 +98,15 @@ Deno.test({
       const sinks = { local: { type: "local-folder", path: "./clips" } };
       const { child, untilSaid, end } = await startCapture(cwd, { url: camera.url, sinks });
       await untilSaid('"event":"recording"');
+      const startMs = performance.now();
       child.kill("SIGTERM");
       const { code, stderr, lines } = await end();
+      const tookMs = performance.now() - startMs;
       assert.equal(code, 0, stderr);
+      assert.ok(tookMs <= 5000 * await slowness(), `${tookMs} ms`);
       const summary = JSON.parse(lines.at(-1) ?? "");
       assert.equal(summary.event, "summary");
       assert.ok(summary.total.framesCaptured >= 1);
-      assert.equal(summary.total.framesDropped, 0);
       assert.equal(summary.total.deliveries, summary.total.clips);
       assert.equal(summary.sinks[0].clipsWaiting, 0);
       for (const line of lines) JSON.parse(line);
@@ -147,10 +151,11 @@ Deno.test({
         }
       }, 50);
       const { code, stderr } = await end();
+      const tookMs = performance.now() - startMs;
       clearInterval(again);
       silence.resolve(new Response(null, { status: 503 }));
       assert.equal(code, 130, stderr);
       assert.match(stderr, /stopped at once/);
-      assert.ok(performance.now() - startMs < 1500, `${performance.now() - startMs} ms`);
+      assert.ok(tookMs <= 1500 * await slowness(), `${tookMs} ms`); // the first 0.4 s do not count
     }),
 });

@@ -5,7 +5,9 @@
  */
 import assert from "node:assert/strict";
 import { startSnapshotCamera } from "../../simulators/snapshot_camera.ts";
+import { quickStatus } from "../../commands/status.ts";
 import { cliCommand, inTempFolder, runCli } from "../support/run_cli.ts";
+import { fileURLToPath } from "node:url";
 
 Deno.test("status without a recording says so and exits 1", () =>
   inTempFolder(async (cwd) => {
@@ -84,3 +86,88 @@ Deno.test("status beside a recording shows it and exits 0, and 1 when it was kil
     assert.equal(after.code, 1);
     assert.match(after.stdout, /no capture runs/);
   }));
+
+const SNAPSHOT = {
+  ...{ version: 1, product: "camsink", pid: 1, startedAt: "2026-08-21T14:05:00.000Z" },
+  cameras: [{
+    ...{ name: "Yard", state: "recording", fps: 5, clipsFinished: 1, bytesFinished: 1 },
+    framesDropped: 0,
+  }],
+  ...{ silentAccounts: [], sinks: [], alerts: [] },
+};
+
+async function writeSnapshot(spool: string, ageMs = 0): Promise<void> {
+  await Deno.mkdir(spool, { recursive: true });
+  const writtenAt = new Date(Date.now() - ageMs).toISOString();
+  await Deno.writeTextFile(`${spool}/status.json`, JSON.stringify({ ...SNAPSHOT, writtenAt }));
+}
+
+Deno.test("the quick way to the status says exactly what the long way says", () =>
+  inTempFolder(async (cwd) => {
+    // Ahead of the clock, so that it stays fresh however slow this machine is.
+    await writeSnapshot(`${cwd}/a spool`, -20_000);
+    await Deno.writeTextFile(
+      `${cwd}/camsink.jsonc`,
+      `{ // with a comment
+        "cameras": { "Yard": { "type": "snapshot", "url": "http://127.0.0.1:9/" } },
+        "spool": { "path": "./a spool" },
+        "sinks": { "local": { "type": "local-folder", "path": "./clips" } },
+      }`,
+    );
+    // A flag that the quick way does not know makes the difference.
+    const quick = await runCli(["status", "--json"], { cwd });
+    const long = await runCli(["status", "--json", "--log-level", "warn"], { cwd });
+    assert.equal(quick.code, 0, quick.stdout + quick.stderr);
+    assert.deepEqual(quick, long);
+    assert.equal(JSON.parse(quick.stdout).spoolPath, `${cwd}/a spool`);
+  }));
+
+Deno.test("the quick way leaves to the long one what only that can explain", () =>
+  inTempFolder(async (cwd) => {
+    await writeSnapshot(`${cwd}/old`, 3_600_000);
+    await Deno.writeTextFile(`${cwd}/bad.jsonc`, '{ "spool": 5 }');
+    await Deno.writeTextFile(`${cwd}/torn.jsonc`, "[");
+    for (
+      const argv of [
+        ["--spool", `${cwd}/none`],
+        ["--spool", `${cwd}/old`],
+        ["--spool"],
+        ["--spool", "--json"],
+        ["--unknown"],
+        ["--json", "--json"],
+        ["--help"],
+        ["--config", `${cwd}/none.jsonc`],
+        ["--config", `${cwd}/bad.jsonc`],
+        ["--config", `${cwd}/torn.jsonc`],
+      ]
+    ) {
+      assert.equal(await quickStatus(argv), undefined, argv.join(" "));
+    }
+  }));
+
+Deno.test("the quick way loads no parser of command lines, no camera and no sink", async () => {
+  const { stdout } = await new Deno.Command(Deno.execPath(), {
+    args: ["info", "--json", fileURLToPath(new URL("../../commands/status.ts", import.meta.url))],
+  }).output();
+  const { modules } = JSON.parse(new TextDecoder().decode(stdout)) as {
+    modules: {
+      specifier: string;
+      dependencies?: { code?: { specifier: string }; isDynamic?: boolean }[];
+    }[];
+  };
+  const byName = new Map(modules.map((module) => [module.specifier, module]));
+  const reached = new Set<string>();
+  const visit = (name: string) => {
+    if (reached.has(name)) return;
+    reached.add(name);
+    for (const { code, isDynamic } of byName.get(name)?.dependencies ?? []) {
+      if (code !== undefined && !isDynamic) visit(code.specifier);
+    }
+  };
+  visit([...byName.keys()].find((name) => name.endsWith("/commands/status.ts")) ?? "");
+  assert.ok(reached.size > 5);
+  assert.deepEqual(
+    [...reached].filter((name) => /optique|core\/sources|\/sinks\/|plugin|azure|schema/.test(name)),
+    [],
+  );
+});

@@ -1,6 +1,7 @@
 /** The closing summary as data and as text. */
 import assert from "node:assert/strict";
 import { renderSummary, summarize } from "../../commands/summary.ts";
+import { revealedSecrets } from "../../core/config/values.ts";
 import { exampleBoard, START_MS } from "./boards.ts";
 
 const summary = summarize(exampleBoard(), { endedAtMs: START_MS + 90_000 });
@@ -22,6 +23,22 @@ Deno.test("the summary adds up cameras, clips, frames, bytes, deliveries and gap
 
 Deno.test("a gap that is still open counts up to the end of the recording", () => {
   assert.deepEqual(summary.cameras[2]?.gaps, { count: 1, totalMs: 20_000 });
+});
+
+Deno.test("a secret that a server threw back is in no reason of the summary", () => {
+  const secret = "c2lnbmF0dXJl/of+a+SAS==";
+  revealedSecrets.add(secret);
+  try {
+    const board = exampleBoard();
+    const azure = board.sinks.get("azure");
+    assert.ok(azure);
+    azure.reason = `503: ${btoa(`x PUT /clip?sig=${secret}`)}`;
+    const line = JSON.stringify(summarize(board, { endedAtMs: START_MS + 90_000 }));
+    assert.match(line, /"reason":"503: .*\*\*\*/);
+    assert.ok(!line.includes(btoa(`x PUT /clip?sig=${secret}`)));
+  } finally {
+    revealedSecrets.delete(secret);
+  }
 });
 
 Deno.test("the summary is one JSON line with the event's name", () => {

@@ -257,7 +257,7 @@ const BROKEN: readonly Broken[] = [
     what: "a secret from a place that is not known",
     text: '{ "accounts": { "h": { "type": "nest", "accessToken": "vault:x" } } }',
     problems: [
-      'accounts.h.accessToken: got "***", expected "env:NAME" or "file:PATH"; no other kind of secret reference is known',
+      'accounts.h.accessToken: got "***", expected "env:NAME", "file:PATH" or "keyvault:URL"; no other kind of secret reference is known',
     ],
   },
   {
@@ -392,7 +392,7 @@ const BROKEN: readonly Broken[] = [
       '{ "cameras": { "y": { "type": "snapshot", "url": "http://x/" } }, "sinks": { "l": { "type": "local-folder", "path": "x", "limit": { "perDay": "20" }, "bandwidth": "2MB", "required": "no", "concurrency": 0 } }, "alerts": { "webhook": "hooks.example/x" } }',
     problems: [
       'sinks.l.limit.perDay: got "20", expected a size such as "500MB", "20GB" or "512MiB"',
-      'sinks.l.bandwidth: got "2MB", expected bytes per second, such as "500kB/s" or "2MB/s"',
+      'sinks.l.bandwidth: got "2MB", expected bytes per second, such as "500kB/s", or a list such as [{ "from": "08:00", "to": "22:00", "rate": "500kB/s" }]',
       'sinks.l.required: got "no", expected true or false',
       "sinks.l.concurrency: got 0, expected a whole number from 1 to 64",
       'alerts.webhook: got "hooks.example/x", expected a URL that starts with http:// or https://, or a reference to one such as "env:NAME"',

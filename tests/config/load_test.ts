@@ -4,7 +4,7 @@
  * @module
  */
 import { deepEqual, equal, ok, rejects } from "node:assert/strict";
-import { chmod, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ConfigError, findConfig, loadConfig, parseConfig } from "../../core/config/load.ts";
@@ -199,16 +199,37 @@ Deno.test("a literal secret works, with a warning that says how to move it and n
         'own (chmod 600) and write "file:PATH"',
       ]);
       ok(revealedSecrets.has("hunter2-hunter2"), "the log knows it from here on");
-      await chmod(path, 0o644);
+    } finally {
+      revealedSecrets.delete("hunter2-hunter2");
+    }
+  });
+});
+
+Deno.test("a configuration that holds secrets and that others can read is refused, unless the user allows it", async () => {
+  await withFiles({ "camsink.jsonc": withPassword("hunter2-hunter2") }, async (folder) => {
+    const path = join(folder, "camsink.jsonc");
+    const load = (more: Partial<Parameters<typeof loadConfig>[1]> = {}) =>
+      loadConfig(path, { tables, env: envOf({}), isWindows: false, ...more });
+    const open = `it holds secrets itself, and ${path} can be read by other users of this machine`;
+    try {
+      for (const mode of [0o644, 0o640, 0o604]) {
+        await chmod(path, mode);
+        equal(
+          await messageOf(load()),
+          `${path} has a problem:\n  ${open}; run: chmod 600 ${path} ` +
+            "(or set CAMSINK_ALLOW_OPEN_SECRETS=1 to allow it)",
+        );
+      }
+      const allowed = await load({ env: envOf({ CAMSINK_ALLOW_OPEN_SECRETS: "1" }) });
+      equal(allowed.warnings.at(-1), open);
+      equal((await load({ isWindows: true })).warnings.length, 1, "Windows has no such modes");
       equal(
-        (await load()).warnings[1],
-        `${path}: it holds secrets and can be read by other users of this machine; run: ` +
-          `chmod 600 ${path}`,
-      );
-      equal(
-        (await loadConfig(path, { tables, env: envOf({}), isWindows: true })).warnings.length,
+        (await load({ env: envOf({ CREDENTIALS_DIRECTORY: folder }) })).warnings.length,
         1,
+        "what systemd hands over is for the service alone",
       );
+      await symlink("..2026_11_24", join(folder, "..data"));
+      equal((await load()).warnings.length, 1, "a volume of Kubernetes is for the pod alone");
     } finally {
       revealedSecrets.delete("hunter2-hunter2");
     }

@@ -6,6 +6,7 @@
 import assert from "node:assert/strict";
 import {
   chmod,
+  link,
   lstat,
   mkdir,
   mkdtemp,
@@ -20,11 +21,16 @@ import { join, relative } from "node:path";
 import { localFolder } from "../../sinks/local_folder.ts";
 import { type Sink, sinkErrorKind } from "../../core/types.ts";
 import { keepLog } from "../delivery/fakes.ts";
-import { clipOf, noise, putOptions, type SinkBench, testSink } from "./sink_contract.ts";
+import { inProcess, objectsInFolder } from "../../kit/mod.ts";
+import { testWithKit } from "../kit/support.ts";
+import { clipOf, noise, putOptions } from "./clips.ts";
 
 const look = { signal: new AbortController().signal, camera: "yard" };
 
-interface FolderBench extends SinkBench {
+interface FolderBench extends AsyncDisposable {
+  readonly sink: Sink;
+  /** Every file, visible or not, by its path. */
+  objects(): Promise<Map<string, Uint8Array>>;
   readonly path: string;
   readonly parent: string;
 }
@@ -54,7 +60,17 @@ async function openSink(path: string): Promise<Sink> {
   return await localFolder.open({ name: "local", config: { path }, log: keepLog(), fetch });
 }
 
-testSink({ name: "local-folder", largeBytes: 9 * 2 ** 20, open: () => openFolder() });
+testWithKit("local-folder", {
+  host: inProcess(localFolder),
+  test: {
+    start: ({ folder }) =>
+      Promise.resolve({
+        config: () => ({ path: join(folder, "clips") }),
+        objects: () => objectsInFolder(folder),
+        [Symbol.asyncDispose]: () => Promise.resolve(),
+      }),
+  },
+});
 
 Deno.test("local-folder: a clip lies under its key", async () => {
   await using bench = await openFolder();
@@ -68,6 +84,17 @@ Deno.test("local-folder: what a crash left half-written is replaced", async () =
   await mkdir(folder, { recursive: true });
   await writeFile(join(folder, ".20260821T140500Z.mp4.part"), "half");
   await bench.sink.put(clipOf(noise(10)), putOptions());
+  assert.deepEqual(await readdir(folder), ["20260821T140500Z.mp4"]);
+});
+
+Deno.test("local-folder: what a crash left right after a clip got its name is taken away", async () => {
+  await using bench = await openFolder();
+  const clip = clipOf(noise(10));
+  await bench.sink.put(clip, putOptions());
+  const folder = join(bench.path, "yard/2026/08/21");
+  // The name is a link to the half-written file's content; the kill came before its own name went.
+  await link(join(folder, "20260821T140500Z.mp4"), join(folder, ".20260821T140500Z.mp4.part"));
+  assert.equal((await bench.sink.put(clip, putOptions())).state, "already-there");
   assert.deepEqual(await readdir(folder), ["20260821T140500Z.mp4"]);
 });
 

@@ -137,6 +137,39 @@ Deno.test("an outage of 24 hours loses nothing, drains oldest first, and is logg
     assert.equal(status.reason, undefined);
   }));
 
+Deno.test("the line of a sink that is retried names the sink", () =>
+  play(
+    async ({ spool, sink, clock, log }) => {
+      sink.behave = () => new Error("down");
+      spool.add(...clips(3));
+      await clock.advance(10 * MINUTE_MS);
+      const line = log.lines.find(({ event }) => event === "sink-retrying");
+      assert.equal(line?.sink, "store");
+    },
+    {},
+    { name: "store" },
+  ));
+
+Deno.test("waiting for its turn is no stall: the clock starts when the sink could begin", () => {
+  const place = Promise.withResolvers<void>();
+  return play(
+    async ({ spool, sink, clock, status }) => {
+      spool.add(...clips(1));
+      await clock.advance(10 * MINUTE_MS);
+      assert.equal(sink.puts.length, 0);
+      assert.equal(status.state === "retrying", false);
+      sink.behave = () => new Promise<undefined>(() => {});
+      place.resolve();
+      await clock.advance(29_000);
+      assert.equal(status.state === "retrying", false);
+      sink.behave = () => undefined;
+      await clock.advance(2 * MINUTE_MS);
+      assert.equal(sink.objects.size, 1, "cut off after 30 s with its place, and tried again");
+    },
+    { turn: () => place.promise },
+  );
+});
+
 Deno.test("in an outage one pause holds back all clips", () =>
   play(async ({ spool, sink, clock }) => {
     sink.behave = () => new Error("down");
@@ -261,6 +294,27 @@ Deno.test("a clip that the sink will never take is put aside and the rest goes o
     assert.equal(status.clipsQuarantined, 1);
     assert.equal(log.events("clip-quarantined"), 1);
   }));
+
+Deno.test("the reason of a clip that is put aside has no secret in it, whole or half", () => {
+  const secret = "a-long-secret-that-a-server-threw-back";
+  return play(async ({ spool, sink, clock }) => {
+    const [bad, long] = clips(2);
+    // The second one's stands where the reason is cut off.
+    sink.behave = ({ key }) =>
+      key === bad!.key
+        ? new SinkError("permanent", `400: it said ${secret}!`)
+        : key === long!.key
+        ? new SinkError("permanent", `400: ${"x".repeat(480)} ${secret}`)
+        : undefined;
+    spool.add(...clips(5));
+    await clock.advance(0);
+    const reasons = [...spool.quarantined.values()];
+    assert.equal(reasons.length, 2);
+    assert.equal(reasons[0], "400: it said ***!");
+    assert.match(reasons[1]!, /^400: x+/);
+    assert.doesNotMatch(JSON.stringify(reasons), /a-long-s/); // the log takes out its own
+  }, { redact: (text) => text.replaceAll(secret, "***") });
+});
 
 Deno.test("a sink that refuses one clip after the other is parked, not fed all clips", () =>
   play(async ({ spool, sink, clock, status }) => {

@@ -133,13 +133,14 @@ export interface LogLine {
   readonly level: keyof Log;
   readonly message: string;
   readonly event: unknown;
+  readonly sink: unknown;
 }
 
 /** A log that keeps what it is told. */
 export function keepLog(): Log & { readonly lines: LogLine[]; events(...names: string[]): number } {
   const lines: LogLine[] = [];
   const at = (level: keyof Log) => (message: string, properties?: Record<string, unknown>) => {
-    lines.push({ level, message, event: properties?.event });
+    lines.push({ level, message, event: properties?.event, sink: properties?.sink });
   };
   return {
     lines,

@@ -8,7 +8,7 @@ import { createFakeEngine, encodeAll, pictures, START_MS, stream, unitOf } from 
 
 const [GEAR] = gearsOf("wasm", "standard");
 
-function setUp(options: { auto?: boolean } = {}) {
+function setUp(options: { auto?: boolean; gathers?: boolean } = {}) {
   const engine = createFakeEngine("wasm", options);
   const clock = createFakeClock(START_MS);
   const reports: GopReport[] = [];
@@ -29,6 +29,16 @@ Deno.test("a GOP begins at the first picture at or after each wall-clock multipl
   const keys = coded.filter((unit) => unit.isKey).map((unit) => unit.capturedAtMs - START_MS);
   assert.deepEqual(keys.map((ms) => Math.floor(ms / 2000)), [0, 1, 2, 3]);
   assert.equal(coded.length, 50);
+});
+
+Deno.test("where GOPs are gathered before they are coded, they are half as long", async () => {
+  const { encoder, engine } = setUp({ gathers: true });
+  const coded = await encodeAll(encoder, pictures({ count: 50, startMs: START_MS + 1550 }));
+  assert.deepEqual(engine.gops.map((gop) => gop.jpegs.length), [5, 10, 10, 10, 10, 5]);
+  assert.equal(coded.length, 50);
+  // Each begins at a multiple, those of whole GOPs among them, where clips are cut.
+  const keys = coded.filter((unit) => unit.isKey).map((unit) => unit.capturedAtMs - START_MS);
+  assert.deepEqual(keys.map((ms) => Math.floor(ms / 1000)), [1, 2, 3, 4, 5, 6]);
 });
 
 Deno.test("only the first unit carries the track while nothing about it changes", async () => {

@@ -151,7 +151,7 @@ export interface FakeGop {
 /** An engine whose GOPs a test works by hand, or which codes at once (`auto`). */
 export function createFakeEngine(
   name: Engine["name"],
-  { auto = true }: { readonly auto?: boolean } = {},
+  { auto = true, gathers = false }: { readonly auto?: boolean; readonly gathers?: boolean } = {},
 ): Engine & { readonly gops: FakeGop[]; readonly openLanes: number } {
   const gops: FakeGop[] = [];
   let openLanes = 0;
@@ -195,6 +195,7 @@ export function createFakeEngine(
     openLane(): Lane {
       openLanes++;
       return {
+        gathers,
         openGop,
         flush: () => {},
         [Symbol.asyncDispose]: () => {
@@ -202,6 +203,9 @@ export function createFakeEngine(
           return Promise.resolve();
         },
       };
+    },
+    openSound: () => {
+      throw new Error("this engine has no sound");
     },
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };

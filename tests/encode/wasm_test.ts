@@ -3,12 +3,15 @@ import assert from "node:assert/strict";
 import { createCameraEncoder, type GopReport } from "../../core/encode/camera_encoder.ts";
 import { openWasmEngine } from "../../core/encode/ffmpeg_wasm.ts";
 import type { Engine } from "../../core/encode/engine.ts";
+import { createGearbox } from "../../core/encode/gearbox.ts";
 import { gearsOf } from "../../core/encode/x264.ts";
 import { systemClock } from "../../core/clock.ts";
 import { createScene } from "../../simulators/scene/scene.ts";
+import { createFakeClock } from "../support/fake_clock.ts";
 import {
   assertNoDelay,
   assertSamePictures,
+  createTestLog,
   encodeAll,
   pictures,
   readStrips,
@@ -162,6 +165,68 @@ Deno.test("wasm: a worker that dies is replaced", async () => {
   const coded = await encodeAll(encoderOf(engine, reports), pictures({ count: 80 }));
   assert.deepEqual(coded, []);
   assert.deepEqual(reports.map((report) => report.kind), Array(4).fill("failed"));
+});
+
+Deno.test("wasm: a run that never returns is ended, costs its GOP alone, and is said", async () => {
+  const marker = await Deno.makeTempFile();
+  // Hangs once, in whichever worker comes first.
+  const core = await fakeCore(`
+    if (Deno.statSync(${JSON.stringify(marker)}).size === 0) {
+      Deno.writeTextFileSync(${JSON.stringify(marker)}, "hung");
+      while (true);
+    }
+    return 0;`);
+  const clock = createFakeClock();
+  await using engine = await openWasmEngine({ workers: 1, clock, core });
+  const reports: GopReport[] = [];
+  const [gear] = gearsOf("wasm", "standard");
+  assert.ok(gear);
+  const log = createTestLog();
+  const gearbox = createGearbox([gear], log);
+  const encoder = createCameraEncoder({
+    clock,
+    gear: () => gear,
+    openLane: () => engine.openLane(),
+    onReport: (camera, report) => {
+      reports.push(report);
+      gearbox.report(camera, report);
+    },
+  });
+  const encoding = encodeAll(encoder, pictures({ count: 60 }));
+  while (reports.length < 3) {
+    await new Promise((resolve) => setTimeout(resolve, 1)); // the worker is a real thread
+    if ((await Deno.stat(marker)).size > 0 && reports.length === 0) await clock.advance(1000);
+  }
+  await encoding;
+  assert.deepEqual(reports.map(({ kind }) => kind), ["failed", "encoded", "encoded"]);
+  assert.equal(log.lines.length, 1);
+  assert.match(log.lines[0] ?? "", /one GOP is lost: ffmpeg\.wasm hangs: .* for 10 s/);
+});
+
+Deno.test("wasm: a run that only waits for its camera is left alone", async () => {
+  const clock = createFakeClock();
+  await using engine = await openWasmEngine({ workers: 1, clock });
+  const [gear] = gearsOf("wasm", "standard");
+  assert.ok(gear);
+  const coded: number[] = [];
+  await using lane = engine.openLane();
+  const first = Promise.withResolvers<void>();
+  const gop = lane.openGop({
+    ...{ widthPx: 320, heightPx: 180, x264: gear.x264, onRepeated: () => {} },
+    onCoded: ({ index }) => {
+      coded.push(index);
+      first.resolve();
+    },
+  });
+  const [one, two] = pictures({ count: 2 });
+  assert.ok(one && two);
+  await gop.push(one.data, 0);
+  await first.promise;
+  for (let seconds = 0; seconds < 60; seconds++) await clock.advance(1000);
+  await gop.push(two.data, 60_000);
+  gop.end();
+  await gop.finished;
+  assert.deepEqual(coded, [0, 1]);
 });
 
 Deno.test("wasm: what cannot be loaded is refused with the path and what was expected", async () => {

@@ -101,7 +101,7 @@ export function testContext(
 
 /** Lets fake time run, `stepMs` at a time, until the promise is settled. */
 export async function settled<T>(
-  promise: Promise<T>,
+  promise: PromiseLike<T>,
   clock: FakeClock,
   { stepMs = 10, maxMs = 600_000 }: { stepMs?: number; maxMs?: number } = {},
 ): Promise<T> {

@@ -42,6 +42,8 @@ interface Known {
   finished: boolean;
   discarded: boolean;
   camera?: string;
+  /** Tags that were answered while it was recorded; a power cut may cost them. */
+  tags: string[];
   /** At least so many survive a power cut. */
   durable: number;
   /** At least so many fragments must be there after the crash that came last. */
@@ -191,6 +193,11 @@ async function runHistory(seed: number, totals: Totals): Promise<void> {
       // Nor need a clip keep it that every sink has and whose removal was cut short.
       if (!isHeld) assert.equal(clip.camera, entry.camera);
       if (!entry.finished) {
+        // What it ends with counts, and here it ends with none.
+        if (entry.owed > 0 && !entry.finishing) {
+          const missing = entry.tags.filter((tag) => !clip.tags.includes(tag));
+          assert.deepEqual(missing, [], `${key} has lost tags: ${clip.tags}`);
+        }
         totals.recovered++;
         totals.lostFragments += entry.appended - payloads.length;
         entry.owed = payloads.length;
@@ -213,7 +220,10 @@ async function runHistory(seed: number, totals: Totals): Promise<void> {
       }
       // A kill costs nothing that was appended; a power cut, also one that comes while the spool
       // recovers from a kill, what no sync has covered.
-      if (kind === "power cut") entry.owed = entry.durable;
+      if (kind === "power cut") {
+        entry.owed = entry.durable;
+        entry.tags = [];
+      }
     }
     disk.crash(kind);
     if (random() < 0.1) {
@@ -271,6 +281,7 @@ async function runHistory(seed: number, totals: Totals): Promise<void> {
         discarded: false,
         owed: 0,
         durable: 0,
+        tags: [],
         receipts: new Set(),
       };
       known.set(clip.key, next);
@@ -281,6 +292,10 @@ async function runHistory(seed: number, totals: Totals): Promise<void> {
       entry.attempted++;
       await entry.open?.append(toyFragment(payload));
       entry.appended++;
+    } else if (luck < 0.54) {
+      const tag = ["motion", "person", "sound"][below(3)] ?? "";
+      await entry.open?.tag([tag]);
+      entry.tags.push(tag);
     } else if (luck < 0.65) {
       if (entry.attempted === 0) return;
       entry.finishing = true;

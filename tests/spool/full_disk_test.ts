@@ -6,6 +6,7 @@
 import assert from "node:assert/strict";
 import { openSpool, spoolErrorKind } from "../../core/spool/mod.ts";
 import { systemClock } from "../../core/clock.ts";
+import { mountSmallDisk, smallDisks } from "../support/small_disk.ts";
 import {
   readToyClip,
   recoverToyClip,
@@ -17,35 +18,7 @@ import {
 
 const quiet = () => {};
 
-/** A disk of so many MB of its own; `undefined` where it cannot be had. */
-async function mountSmallDisk(sizeMB: number) {
-  if (Deno.build.os !== "linux") return undefined;
-  const path = await Deno.makeTempDir({ prefix: "spool-disk-" });
-  const run = async (command: string, args: string[]) => {
-    try {
-      const { success } = await new Deno.Command(command, { args, stderr: "null" }).output();
-      return success;
-    } catch {
-      return false; // no such program
-    }
-  };
-  if (!await run("mount", ["-t", "tmpfs", "-o", `size=${sizeMB}m`, "tmpfs", path])) {
-    await Deno.remove(path);
-    return undefined;
-  }
-  return {
-    path,
-    [Symbol.asyncDispose]: async () => {
-      await run("umount", [path]);
-      await Deno.remove(path);
-    },
-  };
-}
-
-const probe = await mountSmallDisk(1);
-await probe?.[Symbol.asyncDispose]();
-const ignore = probe === undefined;
-const reason = ignore ? " (skipped: a small disk cannot be mounted here)" : "";
+const { ignore, reason } = await smallDisks();
 
 const fragment = (seed: number) =>
   Array.from({ length: 160 }, (_, index) => toyFragment(new Uint8Array(250).fill(seed + index)))

@@ -110,6 +110,23 @@ Deno.test("a finished clip has the bytes, hashes and times that it was given", a
   assert.deepEqual([...Deno.readDirSync(`${test.path}/spool/open`)], []);
 });
 
+Deno.test("where no sink wants an MD5 none is computed, and the catalogue is rebuilt without", async () => {
+  await using test = await bench();
+  {
+    await using spool = await test.open({ md5: false });
+    const clip = await record(spool);
+    assert.equal(clip.md5, undefined);
+    assert.equal(await spool.verify(clip.key), "ok");
+  }
+  await Deno.remove(`${test.path}/spool/catalogue.db`);
+  await using spool = await test.open({ md5: false });
+  const [clip] = spool.list();
+  assert.ok(clip);
+  assert.equal(clip.md5, undefined);
+  assert.equal(clip.recovered, false);
+  assert.equal(await spool.verify(clip.key), "ok");
+});
+
 Deno.test("what a sink stored since a moment is known after a restart, also of clips that went", async () => {
   await using b = await bench();
   let bytes = 0;
@@ -158,6 +175,21 @@ Deno.test("a clip leaves the spool when every sink has it, and not before", asyn
   assert.equal(spool.get(clip.key)?.state, "gone");
   assert.deepEqual([...Deno.readDirSync(`${test.path}/spool/clips`)], []);
   assert.equal((await spool.space()).usedBytes, 0);
+});
+
+Deno.test("clips whose last receipts came just before the end leave the spool all the same", async () => {
+  await using test = await bench();
+  const clips: SpooledClip[] = [];
+  {
+    await using spool = await test.open();
+    for (let nth = 0; nth < 5; nth++) {
+      clips.push(await record(spool, { startMs: test.clock.now() + nth * 60_000 }));
+    }
+    for (const { key } of clips) await spool.receipt("a", key, stored);
+    // All at once: one is being removed while the others are still to be.
+    await Promise.all(clips.map(({ key }) => spool.receipt("b", key, stored)));
+  }
+  for (const { path, key } of clips) assert.equal(await diskFs.sizeOf(path), undefined, key);
 });
 
 Deno.test("a delivered clip stays for as long as the owner keeps clips", async () => {
@@ -268,9 +300,9 @@ Deno.test("what sinks stored long ago can be found and noted as removed", async 
   for (const sink of ["a", "b"]) await spool.receipt(sink, clip.key, stored);
   await spool.sweep();
   await test.clock.advance(1000);
-  assert.equal(spool.storedBefore("a", new Date(test.clock.now()))[0]?.key, clip.key);
+  assert.equal(spool.removableFrom("a", new Date(test.clock.now() + 600_000))[0]?.key, clip.key);
   await spool.removed("a", clip.key);
-  assert.deepEqual(spool.storedBefore("a", new Date(test.clock.now())), []);
+  assert.deepEqual(spool.removableFrom("a", new Date(test.clock.now() + 600_000)), []);
 });
 
 Deno.test("a clock that goes back overwrites nothing and ends no clip before its start", async () => {
@@ -367,7 +399,7 @@ for (const damage of ["lost", "overwritten", "of another version"]) {
     if (damage === "of another version") {
       const { DatabaseSync } = await import("node:sqlite");
       const db = new DatabaseSync(path);
-      db.exec("PRAGMA user_version = 99");
+      db.exec("PRAGMA user_version = -1");
       db.close();
     }
     await using spool = await test.open();

@@ -306,3 +306,26 @@ Deno.test("the state is written every few seconds, without secrets, and goes wit
     equal(await read(), undefined);
     deepEqual(problemsIn(undefined, { nowMs: clock.now() }), ["no capture runs"]);
   }));
+
+Deno.test("a credential that runs out is told 14, 3 and 1 days ahead and when it has, once each", () =>
+  withMonitor(async ({ clock, sink, hooks, said, read }) => {
+    const DAY = 86_400_000;
+    // An hour past a round number, so that no look falls on the very moment of a threshold.
+    sink.credentialExpiresAtMs = clock.now() + 20 * DAY + DAY / 24;
+    const begins = () => hooks.filter(({ body }) => body?.kind === "credential-expiring");
+    for (let quarter = 0; quarter < 20 * 4 + 2; quarter++) {
+      clock.jump(DAY / 4 - 10_000);
+      await pass(clock, 10_000);
+    }
+    deepEqual(begins().map(({ body }) => body?.event), ["begin", "begin", "begin", "begin"]);
+    const days = begins().map(({ body }) => /expires in (\d+)d/.exec(String(body?.message))?.[1]);
+    deepEqual(days.slice(0, 2).map(Number), [13, 2]);
+    match(String(begins().at(-1)?.body?.message), /has expired .* no restart is needed/);
+    equal(said.filter((line) => /credential-expiring/.test(line)).length, 4);
+    const problems = problemsIn(await read(), { nowMs: clock.now() });
+    ok(problems.some((problem) => /credential-expiring \(azure\)/.test(problem)), problems.join());
+    // A new one ends it.
+    sink.credentialExpiresAtMs = clock.now() + 90 * DAY;
+    await pass(clock, 30_000);
+    equal(begins().at(-1)?.body?.event, "end");
+  }));

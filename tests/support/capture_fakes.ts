@@ -25,10 +25,12 @@ export interface MemoryClip extends NewClip {
   bytes: Uint8Array<ArrayBuffer>;
   state: "open" | "finished" | "torn" | "discarded";
   end?: ClipEnd;
+  /** What a recovered clip would have. */
+  tagsMeanwhile?: readonly string[];
 }
 
 /** A spool that keeps clips in memory, with the contract's promises about failures. */
-export interface MemorySpool extends Pick<Spool, "begin"> {
+export interface MemorySpool extends Pick<Spool, "begin" | "list" | "tag"> {
   readonly clips: MemoryClip[];
   readonly finished: MemoryClip[];
   /** Called before each operation; what it throws is the operation's failure. */
@@ -44,11 +46,25 @@ export function createMemorySpool(): MemorySpool {
       return clips.filter(({ state }) => state === "finished");
     },
     fail: () => {},
+    list: ({ camera, fromMs = 0, toMs = Infinity } = {}) =>
+      spool.finished
+        .filter((clip) => camera === undefined || clip.camera === camera)
+        .map((clip) => spooled(clip, clip.end ?? { end: clip.start, tail: [], frames: 0 }))
+        .filter(({ start, end }) => end.getTime() > fromMs && start.getTime() < toMs),
+    tag: (key, tags) =>
+      attempt(() => {
+        const clip = clips.find((clip) => clip.key === key);
+        if (!clip?.end) return;
+        clip.end = { ...clip.end, tags: [...new Set([...clip.end.tags ?? [], ...tags])] };
+      }),
     begin(options) {
       return attempt(() => {
         const nth = clips.filter(({ start }) => start.getTime() === options.start.getTime()).length;
         const key = `${options.slug}/${options.start.toISOString()}${nth ? `-${nth}` : ""}`;
-        const clip: MemoryClip = { ...options, key, bytes: new Uint8Array(), state: "open" };
+        const clip: MemoryClip = {
+          ...options,
+          ...{ key, bytes: new Uint8Array(), state: "open", tagsMeanwhile: options.tags ?? [] },
+        };
         spool.fail("begin", clip);
         clips.push(clip);
         return openClip(clip);
@@ -58,7 +74,12 @@ export function createMemorySpool(): MemorySpool {
 
   function openClip(clip: MemoryClip): OpenClip {
     const add = (chunks: readonly Uint8Array[]) => {
-      for (const chunk of chunks) clip.bytes = Uint8Array.from([...clip.bytes, ...chunk]);
+      for (const chunk of chunks) {
+        const longer = new Uint8Array(clip.bytes.length + chunk.length);
+        longer.set(clip.bytes);
+        longer.set(chunk, clip.bytes.length);
+        clip.bytes = longer;
+      }
     };
     const whileOpen = <T>(operation: "append" | "finish", work: () => T): Promise<T> =>
       attempt(() => {
@@ -86,6 +107,10 @@ export function createMemorySpool(): MemorySpool {
           clip.state = "torn";
           throw error;
         }),
+      tag: (tags) =>
+        attempt(() => {
+          clip.tagsMeanwhile = [...new Set([...clip.tagsMeanwhile ?? [], ...tags])];
+        }),
       discard: () =>
         attempt(() => {
           clip.state = "discarded";
@@ -99,10 +124,10 @@ function attempt<T>(work: () => T): Promise<T> {
   return new Promise((resolve) => resolve(work()));
 }
 
-function spooled(clip: MemoryClip, { end, frames }: ClipEnd): SpooledClip {
+function spooled(clip: MemoryClip, { end, frames, tags = [] }: ClipEnd): SpooledClip {
   const { key, camera, start, contentType, bytes } = clip;
   return {
-    ...{ key, camera, start, end, contentType, frames, bytes: bytes.length },
+    ...{ key, camera, start, end, contentType, frames, tags, bytes: bytes.length },
     ...{ sha256: "", md5: "", path: "", recovered: false, pinned: false, state: "here" },
     open: () => new Blob([bytes]).stream(),
   };

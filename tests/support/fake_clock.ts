@@ -21,8 +21,18 @@ interface Sleeper {
   readonly wake: () => void;
 }
 
-/** Makes a clock that stands at `wallMs`. */
-export function createFakeClock(wallMs: number = Date.UTC(2026, 7, 21, 14, 5, 0)): FakeClock {
+/** Noon-ish on a summer's day. */
+const WALL_MS = Date.UTC(2026, 7, 21, 14, 5, 0);
+
+/**
+ * Makes a clock that stands at `wallMs`. With `breathMs` each step takes so long in real time: for
+ * tests with real sockets, whose bytes would otherwise be overtaken by the time-outs that wait for
+ * them where the machine is busy.
+ */
+export function createFakeClock(
+  wallMs: number = WALL_MS,
+  { breathMs = 0 }: { readonly breathMs?: number } = {},
+): FakeClock {
   let elapsedMs = 0;
   let wallOffsetMs = wallMs;
   const sleepers = new Set<Sleeper>();
@@ -30,6 +40,7 @@ export function createFakeClock(wallMs: number = Date.UTC(2026, 7, 21, 14, 5, 0)
   /** Lets everything that is ready to run, run. */
   const settle = async () => {
     for (let round = 0; round < 20; round++) await new Promise((resolve) => setImmediate(resolve));
+    if (breathMs > 0) await new Promise((resolve) => setTimeout(resolve, breathMs));
   };
 
   return {

@@ -62,6 +62,19 @@ export async function runCli(
   return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
 }
 
+/** Kills a program, which may have ended, and waits until it has. */
+export async function killAndWait(
+  child: Deno.ChildProcess,
+  ended: Promise<unknown>,
+): Promise<void> {
+  try {
+    child.kill("SIGKILL");
+  } catch {
+    // It has ended.
+  }
+  await ended;
+}
+
 /** Runs `body` in a new folder, which is gone afterwards. */
 export async function inTempFolder(body: (folder: string) => Promise<void>): Promise<void> {
   const folder = await Deno.makeTempDir({ prefix: "camsink-test-" });

@@ -7,17 +7,24 @@
  */
 import { type Account, type Source, sourceError } from "../../types.ts";
 import type { SourceContext } from "../context.ts";
-import { type Http, openHttp } from "../http.ts";
+import { type Http, openHttp, readCertificates } from "../http.ts";
 import { createNestApi, type NestApi } from "./api.ts";
 import { createNestAuth, type NestAuth } from "./auth.ts";
 import { nestCameraSource } from "./camera.ts";
-import { discover, type NestCamera } from "./discovery.ts";
+import { nestEvents } from "./cuepoints.ts";
+import { discover, type NestCamera, streamAddress } from "./discovery.ts";
+import { liveOrPicturesSource } from "./live.ts";
+import type { TokenMemory } from "./nexus_credentials.ts";
+import { openNexusSession } from "./nexus_session.ts";
+import type { NexusAddress } from "./nexus_transport.ts";
 import { credentialsProblem, nestEndpoints, type NestOptions } from "./options.ts";
 
 interface Connection {
   readonly http: Http;
   readonly api: NestApi;
   readonly auth: NestAuth;
+  /** Text of the file `ca`. */
+  readonly ca?: string;
 }
 
 interface Known {
@@ -41,6 +48,9 @@ export function openNestAccount(options: NestOptions, context: SourceContext): A
   const closing = new AbortController();
   const known = new Map<string, Known>();
   let connection: Promise<Connection> | undefined;
+  /** Names of the cameras that are in Google Home now. */
+  const movedLabels = new Map<string, string>();
+  const tokenMemory: TokenMemory = { form: 0 };
   let saidMoved = "";
 
   const connect = async (): Promise<Connection> => {
@@ -51,7 +61,9 @@ export function openNestAccount(options: NestOptions, context: SourceContext): A
       endpoints: nestEndpoints(options),
       userAgent: options.userAgent,
     });
-    return { http, api, auth: createNestAuth({ api, options, log }) };
+    const auth = createNestAuth({ api, options, log });
+    const ca = options.ca === undefined ? undefined : await readCertificates(options.ca);
+    return { http, api, auth, ...(ca === undefined ? {} : { ca }) };
   };
   const connected = (): Promise<Connection> => {
     closing.signal.throwIfAborted();
@@ -62,50 +74,106 @@ export function openNestAccount(options: NestOptions, context: SourceContext): A
     });
   };
 
-  const add = (camera: NestCamera, { api, auth }: Connection): Known => {
+  const add = (camera: NestCamera, open: Connection): Known => {
+    const { api, auth, ca } = open;
+    const { id } = camera;
+    const latest = () => known.get(id)?.camera;
+    const present = (): NestCamera => {
+      const now = latest();
+      if (now) return now;
+      const moved = movedLabels.get(id);
+      throw sourceError(
+        "gone",
+        moved === undefined
+          ? "the camera is no longer in its account"
+          : `${moved} was moved to Google Home, where this account does not reach`,
+      );
+    };
+    const onSize = (widthPx: number, heightPx: number) => entry.size = { widthPx, heightPx };
+    /** The way that worked last comes first. */
+    let lastTransport: NexusAddress["transport"] = "tls";
     const entry: Known = {
       camera,
       label: camera.label,
       name: uniqueName(camera, known),
-      source: nestCameraSource({
-        api,
-        auth,
-        options,
+      source: liveOrPicturesSource({
+        video: options.video,
+        clock,
+        log,
         closing: closing.signal,
-        latest: () => known.get(camera.id)?.camera,
-        onSize: (widthPx, heightPx) => entry.size = { widthPx, heightPx },
+        label: () => present().label,
+        noStream: () => {
+          const { stream } = present();
+          if (!stream) return "the cloud names no live stream for this camera";
+          return stream.addresses.length === 0 ? stream.problems.join("; ") : undefined;
+        },
+        async openStream(signal) {
+          const { label, stream } = present();
+          const addresses = (stream?.addresses ?? []).toSorted((a, b) =>
+            Number(b.transport === lastTransport) - Number(a.transport === lastTransport)
+          );
+          const session = await openNexusSession({
+            camera: { id, label },
+            addresses,
+            profiles: stream?.profiles ?? [],
+            audio: options.audio && stream?.hasSound !== false,
+            ...{ auth, clock, log, signal, memory: tokenMemory, random: context.random },
+            userAgent: options.userAgent,
+            ...(ca === undefined ? {} : { ca }),
+            redirect(host, from) {
+              const to = streamAddress(host, from.transport, api.endpoints);
+              if (!("problem" in to)) return to;
+              throw sourceError("protocol", `${label}: ${to.problem}`);
+            },
+          });
+          lastTransport = session.address.transport;
+          for (const track of session.tracks) {
+            if (track.kind === "video") onSize(track.widthPx, track.heightPx);
+          }
+          return session;
+        },
+        refresh: async (signal) => void await find(open, signal),
+        pictures: nestCameraSource({ api, auth, options, closing: closing.signal, latest, onSize }),
       }),
     };
     return entry;
+  };
+
+  /** Asks the cloud which cameras there are, and keeps what it says. */
+  const find = async (open: Connection, signal: AbortSignal): Promise<readonly NestCamera[]> => {
+    const { cameras, moved } = await discover(open.api, { auth: open.auth, signal });
+    const names = moved.map(({ label }) => label).join(", ");
+    if (names !== saidMoved && names !== "") {
+      log.warn(
+        `moved to Google Home, where this account's pictures do not reach: ${names}; ` +
+          `these cameras need an account of a type for Google Home`,
+      );
+    }
+    saidMoved = names;
+    movedLabels.clear();
+    for (const { id, label } of moved) movedLabels.set(id, label);
+    const present = new Set(cameras.map((camera) => camera.id));
+    for (const id of known.keys()) if (!present.has(id)) known.delete(id);
+    for (const camera of cameras) {
+      const entry = known.get(camera.id);
+      if (entry === undefined) {
+        known.set(camera.id, add(camera, open));
+        continue;
+      }
+      entry.camera = camera;
+      if (entry.label !== camera.label) {
+        entry.label = camera.label;
+        entry.name = uniqueName(camera, known);
+      }
+    }
+    return cameras;
   };
 
   return {
     async cameras({ signal }) {
       signal.throwIfAborted();
       const open = await connected();
-      const { cameras, moved } = await discover(open.api, { auth: open.auth, signal });
-      const names = moved.join(", ");
-      if (names !== saidMoved && names !== "") {
-        log.warn(
-          `moved to Google Home, where this account's pictures do not reach: ${names}; ` +
-            `these cameras need an account of a type for Google Home`,
-        );
-      }
-      saidMoved = names;
-      const present = new Set(cameras.map((camera) => camera.id));
-      for (const id of known.keys()) if (!present.has(id)) known.delete(id);
-      for (const camera of cameras) {
-        const entry = known.get(camera.id);
-        if (entry === undefined) {
-          known.set(camera.id, add(camera, open));
-          continue;
-        }
-        entry.camera = camera;
-        if (entry.label !== camera.label) {
-          entry.label = camera.label;
-          entry.name = uniqueName(camera, known);
-        }
-      }
+      const cameras = await find(open, signal);
       return cameras.flatMap(({ id, state, model }) => {
         const entry = known.get(id);
         return entry === undefined ? [] : [{
@@ -115,6 +183,10 @@ export function openNestAccount(options: NestOptions, context: SourceContext): A
           ...(model ? { model } : {}),
           ...entry.size,
           source: entry.source,
+          events: ({ signal }) => {
+            const latest = () => known.get(id)?.camera;
+            return nestEvents({ api: open.api, auth: open.auth, latest, signal });
+          },
         }];
       });
     },

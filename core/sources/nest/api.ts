@@ -43,34 +43,37 @@ export function createNestApi(
     readonly userAgent: string;
   },
 ): NestApi {
+  return { clock, endpoints, request: requestAsSite({ http, userAgent }) };
+}
+
+/** Makes requests as the page https://home.nest.com does. */
+export function requestAsSite(
+  { http, userAgent }: { readonly http: Http; readonly userAgent: string },
+): NestApi["request"] {
   const site = "https://home.nest.com";
-  return {
-    clock,
-    endpoints,
-    request: (url, { signal, headers, json, form, timeoutMs, maxBytes }) => {
-      const body = json !== undefined
-        ? { type: "application/json", text: JSON.stringify(json) }
-        : form !== undefined
-        ? { type: "application/x-www-form-urlencoded", text: new URLSearchParams(form).toString() }
-        : undefined;
-      return http.request(url, {
-        signal,
-        timeoutMs: timeoutMs ?? LOGIN_TIMEOUT_MS,
-        maxBytes: maxBytes ?? MAX_JSON_BYTES,
-        method: body ? "POST" : "GET",
-        ...(body ? { body: body.text } : {}),
-        headers: {
-          "accept": "*/*",
-          "origin": site,
-          "referer": `${site}/`,
-          "sec-fetch-mode": "cors",
-          "sec-fetch-site": "same-origin",
-          "user-agent": userAgent,
-          ...(body ? { "content-type": body.type } : {}),
-          ...headers,
-        },
-      });
-    },
+  return (url, { signal, headers, json, form, timeoutMs, maxBytes }) => {
+    const body = json !== undefined
+      ? { type: "application/json", text: JSON.stringify(json) }
+      : form !== undefined
+      ? { type: "application/x-www-form-urlencoded", text: new URLSearchParams(form).toString() }
+      : undefined;
+    return http.request(url, {
+      signal,
+      timeoutMs: timeoutMs ?? LOGIN_TIMEOUT_MS,
+      maxBytes: maxBytes ?? MAX_JSON_BYTES,
+      method: body ? "POST" : "GET",
+      ...(body ? { body: body.text } : {}),
+      headers: {
+        "accept": "*/*",
+        "origin": site,
+        "referer": `${site}/`,
+        "sec-fetch-mode": "cors",
+        "sec-fetch-site": "same-origin",
+        "user-agent": userAgent,
+        ...(body ? { "content-type": body.type } : {}),
+        ...headers,
+      },
+    });
   };
 }
 

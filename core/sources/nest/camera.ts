@@ -51,12 +51,7 @@ export function nestCameraSource(
         maxBytes: MAX_PICTURE_BYTES,
       });
     };
-    let ticket = await auth.current(signal);
-    let response = await get(ticket.cameraHeaders);
-    if (response.status === 403 || response.status === 401) {
-      ticket = await auth.renewed(ticket, { signal, proven });
-      response = await get(ticket.cameraHeaders);
-    }
+    const response = await auth.use(({ cameraHeaders }) => get(cameraHeaders), { signal, proven });
     const { status, bytes: picture, sentMs, respondedMs, respondedAtMs } = response;
     if (status === 200) {
       proven = true;

@@ -17,6 +17,7 @@ import { type Secret, sourceError } from "../../types.ts";
 import { describeUrl } from "../hosts.ts";
 import { type HttpResponse, serverNowMs } from "../http.ts";
 import { below, field, jsonOf, type NestApi, refusal, textField } from "./api.ts";
+import type { StreamToken } from "./nexus_packets.ts";
 
 /** What a successful login yields. */
 export interface NestLogin {
@@ -25,6 +26,8 @@ export interface NestLogin {
   readonly userId: string;
   /** Proves the login to the cameras' hosts. */
   readonly cameraHeaders: Readonly<Record<string, string>>;
+  /** Proves the login to the servers of live video; where there are two, one of them does. */
+  readonly streamTokens: readonly StreamToken[];
   /** How long it is good for, ms from now. */
   readonly lifetimeMs: number;
   /** When to renew it at the latest although it would live longer, ms from now. */
@@ -133,6 +136,7 @@ async function logInWithNest(
     accessToken,
     userId: session.userId,
     cameraHeaders: { cookie: `${fieldTest ? "website_ft" : "website_2"}=${sessionToken}` },
+    streamTokens: [{ kind: "session", token: sessionToken }],
     lifetimeMs: session.lifetimeMs ?? NEST_TOKEN_MS,
     renewWithinMs: DAY_MS,
     secrets: [accessToken, sessionToken],
@@ -147,13 +151,23 @@ function cookieNamed({ headers }: HttpResponse, name: string): string | undefine
   return undefined;
 }
 
-async function logInWithGoogle(
+/**
+ * The first step of a Google login: the issue token's address, asked with its cookie, gives an OAuth
+ * token.
+ *
+ * @throws a source error; `auth` means that the user has to do something
+ */
+export async function requestGoogleToken(
   { issueToken, cookie }: Extract<NestCredentials, { kind: "google" }>,
-  { api, signal }: LoginOptions,
-): Promise<NestLogin> {
-  const { clock, endpoints } = api;
+  { api, accounts, signal }: {
+    readonly api: Pick<NestApi, "clock" | "request">;
+    readonly accounts: URL;
+    readonly signal: AbortSignal;
+  },
+): Promise<{ readonly token: string; readonly lifetimeMs: number }> {
+  const { clock } = api;
   requireHeaderText(cookie, "cookie", RECAPTURE);
-  const google = await api.request(issueTokenUrl(issueToken, endpoints.accounts), {
+  const google = await api.request(issueTokenUrl(issueToken, accounts), {
     signal,
     headers: {
       "cookie": cookie,
@@ -175,10 +189,24 @@ async function logInWithGoogle(
     throw sourceError("auth", `${loggedOut} (it showed its login page)`);
   }
   if (status !== 200) throw refusal(google, { clock, refused: loggedOut });
-  const googleToken = textField(answer, "access_token");
-  if (googleToken === undefined) throw missing(google, "access_token");
-  requireHeaderText(googleToken, "the token in Google's answer", "try again later");
-  const googleLifetimeMs = lifetimeMs(field(answer, "expires_in"), google, clock.now()) ?? HOUR_MS;
+  const token = textField(answer, "access_token");
+  if (token === undefined) throw missing(google, "access_token");
+  requireHeaderText(token, "the token in Google's answer", "try again later");
+  return {
+    token,
+    lifetimeMs: lifetimeMs(field(answer, "expires_in"), google, clock.now()) ?? HOUR_MS,
+  };
+}
+
+async function logInWithGoogle(
+  credentials: Extract<NestCredentials, { kind: "google" }>,
+  { api, signal }: LoginOptions,
+): Promise<NestLogin> {
+  const { clock, endpoints } = api;
+  const { token: googleToken, lifetimeMs: googleLifetimeMs } = await requestGoogleToken(
+    credentials,
+    { api, accounts: endpoints.accounts, signal },
+  );
 
   const proxy = await api.request(below(endpoints.jwt, "/v1/issue_jwt"), {
     signal,
@@ -212,6 +240,8 @@ async function logInWithGoogle(
     accessToken,
     userId: session.userId,
     cameraHeaders: { authorization: `Basic ${accessToken}` },
+    // Clients disagree on which of the two a server of live video wants.
+    streamTokens: [...new Set([accessToken, jwt])].map((token) => ({ kind: "olive", token })),
     lifetimeMs: Math.min(googleLifetimeMs, session.lifetimeMs ?? Infinity),
     renewWithinMs: Infinity,
     secrets: [googleToken, jwt, accessToken],

@@ -36,7 +36,7 @@ const FIELD_TEST = {
 } as const;
 
 /** A wrong user agent gets a 406: this is the one of Nest's own app. */
-const USER_AGENT = "Nest/5.87.0 (iOScom.nestlabs.jasper.release) os=26.4";
+export const USER_AGENT = "Nest/5.87.0 (iOScom.nestlabs.jasper.release) os=26.4";
 
 const endpoint = (about: string, standard: string) =>
   v.optional(v.pipe(httpUrl(), v.description(`${about} Without it, ${standard}`)));
@@ -71,18 +71,36 @@ export const nestOptions = v.pipe(
         ),
       ),
     ),
+    video: v.optional(
+      v.pipe(
+        v.picklist(["auto", "stream", "snapshot"], 'expected "auto", "stream" or "snapshot"'),
+        v.description(
+          "auto: the live stream (full rate, with sound, no encoding) of cameras that have one, and " +
+            "pictures where there is none or it does not work. stream: nothing but the live stream. " +
+            "snapshot: nothing but pictures, at the rate of fps.",
+        ),
+      ),
+      "auto",
+    ),
+    audio: v.optional(
+      v.pipe(v.boolean(), v.description("Record the sound of live streams.")),
+      true,
+    ),
     width: v.optional(
       v.pipe(
         v.number("expected a width from 64 to 4096 pixels"),
         v.integer("expected a width from 64 to 4096 pixels"),
         v.minValue(64, "expected a width from 64 to 4096 pixels"),
         v.maxValue(4096, "expected a width from 64 to 4096 pixels"),
-        v.description("Width of the pictures to ask for, pixels."),
+        v.description("Width of the pictures to ask for, pixels; a live stream has its own."),
       ),
       1280,
     ),
     fps: v.optional(
-      v.pipe(framesPerSecond(), v.description("Pictures per second of each camera, 0.01 to 30.")),
+      v.pipe(
+        framesPerSecond(),
+        v.description("Pictures per second of each camera without a live stream, 0.01 to 30."),
+      ),
       2,
     ),
     timeout: v.optional(
@@ -131,7 +149,9 @@ export const nestOptions = v.pipe(
     const message = credentialsProblem(dataset.value);
     if (message !== undefined) addIssue({ message });
   }),
-  v.description("The cameras of a Nest account, as pictures at a steady rate."),
+  v.description(
+    "The cameras of a Nest account: their live streams, or pictures at a steady rate.",
+  ),
 );
 
 /** Validated options of an account of type `nest`. */

@@ -1,0 +1,117 @@
+/**
+ * Hears of a camera's events for as long as it is recorded. Where they cannot be heard, that is said
+ * once, everything is recorded, and it is tried again.
+ *
+ * @module
+ */
+import { backoffMs } from "../clock.ts";
+import type { AccessUnit, CameraEvent, Clock, Log, VideoTrack } from "../types.ts";
+import { createMotionFinder } from "./motion.ts";
+import { retryAfterMs } from "./pauses.ts";
+
+/** Where events come from. */
+export interface EventListening {
+  /** What the camera or its cloud tells; absent where it tells nothing. */
+  readonly listen?: (
+    options: { readonly signal: AbortSignal },
+  ) => AsyncIterable<CameraEvent>;
+  /** Motion in its pictures makes the events, where they are JPEGs. */
+  readonly motion?: boolean;
+}
+
+/** No error for so long means that events are heard, ms. */
+const TRUSTED_MS = 20_000;
+
+/** Who is told of events. */
+export interface EventHearer {
+  /** Takes an event. */
+  note(event: CameraEvent): void;
+  /** Whether events are heard of. */
+  isHeard: boolean;
+}
+
+/** Listens until `signal` is aborted. */
+export async function listenForEvents(
+  gate: EventHearer,
+  { listen, consequence = "everything is recorded", clock, random, log }: EventListening & {
+    /** What it means when nothing is heard. */
+    readonly consequence?: string;
+    readonly clock: Clock;
+    /** Numbers in [0, 1). */
+    readonly random: () => number;
+    readonly log: Log;
+  },
+  signal: AbortSignal,
+): Promise<void> {
+  if (!listen) {
+    gate.isHeard = false;
+    log.warn(`nobody tells of this camera's events: ${consequence}`, {
+      event: "events-unknown",
+    });
+    return;
+  }
+  let attempt = 0;
+  const heard = () => {
+    attempt = 0;
+    if (gate.isHeard) return;
+    gate.isHeard = true;
+    log.info("events are heard of again", { event: "events-heard" });
+  };
+  while (!signal.aborted) {
+    const round = new AbortController();
+    clock.sleep(TRUSTED_MS, { signal: round.signal }).then(heard, () => {}); // it failed before
+    try {
+      for await (const event of listen({ signal })) {
+        heard();
+        gate.note(event);
+        log.debug(`${event.kind} at ${new Date(event.startMs).toISOString()}`, {
+          event: "camera-event",
+          kind: event.kind,
+        });
+      }
+      if (!signal.aborted) throw new Error("the list of events ended");
+    } catch (error) {
+      round.abort();
+      if (signal.aborted) return;
+      if (gate.isHeard) {
+        const reason = error instanceof Error ? error.message : String(error);
+        log.warn(`cannot hear of events: ${reason}; ${consequence} until it works`, {
+          event: "events-unheard",
+        });
+      }
+      gate.isHeard = false;
+      const pauseMs = Math.max(backoffMs(++attempt, random), retryAfterMs(error));
+      await clock.sleep(pauseMs, { signal }).catch(() => {});
+    }
+  }
+}
+
+/** Looks for motion in a camera's pictures. */
+export interface MotionWatch {
+  /** Takes a picture of the camera's only video track. */
+  look(unit: AccessUnit, codec: VideoTrack["codec"]): void;
+}
+
+/** Makes one that tells the gate what it sees, and that it sees nothing where it cannot. */
+export function watchMotion(gate: EventHearer, { log }: { readonly log: Log }): MotionWatch {
+  const finder = createMotionFinder();
+  let saidWhy = false;
+  gate.isHeard = false; // until something can be seen
+  return {
+    look(unit, codec) {
+      const seen = codec === "jpeg" ? finder.look(unit.data, unit.capturedAtMs) : "coded";
+      if (seen === "resting") return;
+      if (seen === "coded" && !saidWhy) {
+        saidWhy = true;
+        log.warn(
+          "motion can be seen in JPEGs alone, and this camera gives coded video: everything is " +
+            'recorded ("events": { "mode": "event" } follows what the camera itself tells)',
+          { event: "events-unknown" },
+        );
+      }
+      gate.isHeard = seen === "motion" || seen === "still";
+      if (seen !== "motion") return;
+      gate.note({ kind: "motion", startMs: unit.capturedAtMs, endMs: unit.capturedAtMs });
+    },
+  };
+}

@@ -1,0 +1,144 @@
+/**
+ * Where packets' payloads are put together into access units: each is copied once, from the socket's
+ * buffer to where the unit will stand in the clip's fragment. Units lie next to each other in a chunk,
+ * so that a whole GOP is written to the disk as one piece.
+ *
+ * A chunk is used again when all of its units were given back ({@linkcode AccessUnit.release}); those
+ * who keep theirs simply keep them, and the chunk goes with the last of them.
+ *
+ * @module
+ */
+
+/** A stretch of memory with the units in it. */
+interface Chunk {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Units handed out and not given back, and one for as long as it is being filled. */
+  users: number;
+  readonly release: () => void;
+}
+
+/** A finished unit. */
+export interface CommittedUnit {
+  readonly data: Uint8Array<ArrayBuffer>;
+  /** Gives the bytes back. */
+  readonly release: () => void;
+}
+
+/** Chunks kept for later use. */
+const MAX_IDLE = 4;
+
+/** Collects units one after the other. */
+export class UnitBuffer {
+  readonly #maxUnitBytes: number;
+  readonly #idle: Chunk[] = [];
+  #chunkBytes: number;
+  #chunk: Chunk;
+  /** Where the open unit begins. */
+  #start = 0;
+  #end = 0;
+
+  /** `chunkBytes` grows by itself where units turn out to be large. */
+  constructor(options: { readonly chunkBytes: number; readonly maxUnitBytes: number }) {
+    this.#chunkBytes = options.chunkBytes;
+    this.#maxUnitBytes = options.maxUnitBytes;
+    this.#chunk = this.#newChunk();
+  }
+
+  /** Bytes of the open unit. */
+  get length(): number {
+    return this.#end - this.#start;
+  }
+
+  /** Whether so many bytes more would make the unit larger than is believed. */
+  wouldOverflow(count: number): boolean {
+    return this.length + count > this.#maxUnitBytes;
+  }
+
+  /** Appends a range of `data` to the open unit. */
+  append(data: Uint8Array, from: number, to: number): void {
+    this.#reserve(to - from);
+    const { bytes } = this.#chunk;
+    const count = to - from;
+    // For some bytes a loop is cheaper than the two objects that a block copy needs.
+    if (count < 24) { for (let i = 0; i < count; i++) bytes[this.#end + i] = data[from + i] ?? 0; }
+    else bytes.set(data.subarray(from, to), this.#end);
+    this.#end += count;
+  }
+
+  /** Appends one byte. */
+  push(byte: number): void {
+    this.#reserve(1);
+    this.#chunk.bytes[this.#end++] = byte;
+  }
+
+  /** Leaves room for a length that {@linkcode setLength} writes; returns where, within the unit. */
+  beginLength(): number {
+    this.#reserve(4);
+    this.#end += 4;
+    return this.length - 4;
+  }
+
+  /** Writes the length of what follows the place that {@linkcode beginLength} gave. */
+  setLength(at: number): void {
+    const { bytes } = this.#chunk;
+    const length = this.length - at - 4;
+    const position = this.#start + at;
+    bytes[position] = length >>> 24;
+    bytes[position + 1] = length >>> 16;
+    bytes[position + 2] = length >>> 8;
+    bytes[position + 3] = length;
+  }
+
+  /** A byte of the open unit. */
+  at(index: number): number {
+    return this.#chunk.bytes[this.#start + index] ?? 0;
+  }
+
+  /** The open unit from `from` on; a view that lasts only until the next call. */
+  view(from: number): Uint8Array<ArrayBuffer> {
+    return this.#chunk.bytes.subarray(this.#start + from, this.#end);
+  }
+
+  /** Cuts the open unit to so many bytes. */
+  truncate(length: number): void {
+    this.#end = this.#start + length;
+  }
+
+  /** Ends the open unit and hands it out. */
+  commit(): CommittedUnit {
+    const chunk = this.#chunk;
+    const data = chunk.bytes.subarray(this.#start, this.#end);
+    chunk.users++;
+    this.#start = this.#end;
+    return { data, release: chunk.release };
+  }
+
+  #reserve(count: number): void {
+    if (this.#end + count <= this.#chunk.bytes.length) return;
+    const old = this.#chunk;
+    const length = this.length;
+    while (this.#chunkBytes < 2 * (length + count) && this.#chunkBytes < 2 * this.#maxUnitBytes) {
+      this.#chunkBytes *= 2;
+      this.#idle.length = 0;
+    }
+    this.#chunk = this.#idle.pop() ?? this.#newChunk();
+    this.#chunk.users = 1;
+    this.#chunk.bytes.set(old.bytes.subarray(this.#start, this.#end));
+    old.release(); // what it was being filled for
+    this.#start = 0;
+    this.#end = length;
+  }
+
+  #newChunk(): Chunk {
+    const chunk: Chunk = {
+      bytes: new Uint8Array(this.#chunkBytes),
+      users: 1,
+      release: () => {
+        chunk.users--;
+        const isOfUse = chunk.bytes.length === this.#chunkBytes && this.#idle.length < MAX_IDLE;
+        if (chunk.users === 0 && isOfUse) this.#idle.push(chunk);
+      },
+    };
+    return chunk;
+  }
+}

@@ -1,0 +1,17 @@
+/**
+ * Waits for what must happen, however slow the machine is.
+ *
+ * @module
+ */
+
+/** Longer than anything takes on a machine that works at all, ms. */
+const PATIENCE_MS = 120_000;
+
+/** Resolves when it is so. @throws with the explanation when it never is */
+export async function until(isSo: () => boolean, explain: () => string): Promise<void> {
+  const startMs = performance.now();
+  while (!isSo()) {
+    if (performance.now() - startMs > PATIENCE_MS) throw new Error(explain());
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}

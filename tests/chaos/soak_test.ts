@@ -1,0 +1,36 @@
+/**
+ * A slice of the soak; `deno task soak` is the whole of it.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import { runSoak, trend } from "./soak.ts";
+
+Deno.test("the trend is taken from the second quarter to the last, so that warming up is no leak", () => {
+  const samples = Array.from({ length: 16 }, (_, index) => ({
+    atMs: index * 900_000,
+    rssBytes: index < 4 ? index * 50e6 : 200e6 + index * 1e6,
+    handles: 20,
+    threads: 8,
+    cpuS: index * 90,
+  }));
+  const found = trend(samples, 4);
+  assert.equal(found.rssGrowthBytes, 8e6);
+  assert.equal(found.rssBytesPerHour, 4e6);
+  assert.equal(found.handleGrowth, 0);
+  assert.equal(found.cpuSecondsPerCameraHour, 90);
+});
+
+Deno.test({
+  name:
+    "a recording of a while loses no clip, no picture that it does not count, and no file handle",
+  ignore: Deno.build.os !== "linux",
+  async fn() {
+    const totals = await runSoak({ forMs: 12_000, cameras: 2, fps: 5 });
+    assert.ok(totals.clipsFinished >= 2 && totals.framesDelivered >= 20, JSON.stringify(totals));
+    assert.equal(totals.clipsLost + totals.clipsCorrupt + totals.duplicates, 0);
+    // None, but on a machine that is too busy to encode them.
+    assert.ok(totals.framesLost <= totals.framesDropped, JSON.stringify(totals));
+    assert.ok(totals.handleGrowth <= 4, `${totals.handleGrowth} more file handles`);
+  },
+});
