@@ -22,6 +22,7 @@ import {
   json,
   listenOnLoopback,
   type LoopbackServer,
+  type Reply,
 } from "./http_server.ts";
 import { type CodedScene, createCodedScene } from "./scene/coded_scene.ts";
 import {
@@ -61,7 +62,13 @@ export interface HomeEvent {
 }
 
 /** What goes wrong with the next requests for recordings. */
-export type HomeFault = "cut" | "status-403" | "status-429" | "status-500" | "token-expired";
+export type HomeFault =
+  | "cut"
+  | "never"
+  | "status-403"
+  | "status-429"
+  | "status-500"
+  | "token-expired";
 
 /** What a simulated home is made from. */
 export interface GoogleHomeSimulatorOptions {
@@ -112,10 +119,16 @@ export interface GoogleHomeSimulator extends AsyncDisposable {
   addEvent(event: HomeEvent): HomeEvent;
   /** The next `times` requests for recordings fail so. */
   fail(fault: HomeFault, times?: number): void;
+  /** Encodes what the live cameras show; it takes seconds, in which a fake clock would run away. */
+  ready(): Promise<void>;
   /** Live streams that are open. */
   readonly openStreams: number;
   /** Whether live streams are extended; `true` at first. */
   extends: boolean;
+  /** While `true`, whoever wakes a camera or offers it a stream waits in vain; streams carry nothing. */
+  hangs: boolean;
+  /** Switches the cameras off or on again; live streams end. */
+  setOnline(online: boolean): void;
   /** Ends every access token. */
   expireTokens(): void;
   /** The master token and the cookie are dead from now on. */
@@ -201,6 +214,7 @@ export async function startGoogleHomeSimulator(
     if (kind === "" || asked.method !== "GET") return refuse(404, "no such path");
     count(kind === "mp4clip" ? "clip" : "manifest");
     const fault = faults.shift();
+    if (fault === "never") return "never";
     if (fault === "token-expired") tokens.expire("google", "oauth-login");
     if (fault === "status-429") {
       return refuse(429, "asked to fail", { headers: { "retry-after": "5" } });
@@ -213,10 +227,12 @@ export async function startGoogleHomeSimulator(
     const camera = options.cameras.find((camera) => camera.id === id);
     if (!camera || namespace !== NAMESPACE) return refuse(403, "no camera of this account");
     const own = events.filter((event) => event.camera === camera.name);
-    return kind === "mp4clip" ? await clip(asked, camera, own, fault) : manifest(asked, own);
+    const answer = kind === "mp4clip" ? await clip(asked, camera, own) : manifest(asked, own);
+    if (fault !== "cut" || answer.body === undefined) return answer;
+    return { ...answer, cutAfterBytes: Math.floor(answer.body.length / 2) };
   };
 
-  const manifest = (asked: Asked, own: readonly HomeEvent[]): Answer => {
+  const manifest = (asked: Asked, own: readonly HomeEvent[]): Reply => {
     const startMs = Date.parse(asked.query.get("start_time") ?? "");
     const endMs = Date.parse(asked.query.get("end_time") ?? "");
     if (!(endMs >= startMs)) return refuse(400, "start_time and end_time must be ISO times");
@@ -249,8 +265,7 @@ export async function startGoogleHomeSimulator(
     asked: Asked,
     camera: HomeCameraOptions,
     own: readonly HomeEvent[],
-    fault: HomeFault | undefined,
-  ): Promise<Answer> => {
+  ): Promise<Reply> => {
     const startMs = Number(asked.query.get("start_time"));
     const endMs = Number(asked.query.get("end_time"));
     if (!(endMs > startMs)) return refuse(400, "start_time and end_time must be ms");
@@ -260,11 +275,7 @@ export async function startGoogleHomeSimulator(
       own.some((event) => event.startMs <= startMs && Math.min(event.endMs, nowMs) >= endMs);
     if (!isThere) return refuse(404, "no footage of that time");
     const body = await options.footage({ camera: camera.name, startMs, endMs });
-    return {
-      headers: { "content-type": "video/mp4" },
-      body,
-      ...(fault === "cut" ? { cutAfterBytes: Math.floor(body.length / 2) } : {}),
-    };
+    return { headers: { "content-type": "video/mp4" }, body };
   };
 
   interface LiveStream {
@@ -286,9 +297,13 @@ export async function startGoogleHomeSimulator(
     streams.delete(id);
   };
 
+  let online = true;
+  const AWAY = { status: 14, message: "The camera is offline." };
   /** `CameraService/SendCameraViewIntent`. */
-  const wake = (message: Uint8Array): GrpcReply => {
+  const wake = (message: Uint8Array): GrpcReply | "never" => {
     count("wake");
+    if (simulator.hangs) return "never";
+    if (!online) return AWAY;
     const request = fieldsOf(message).get(1) ?? EMPTY;
     const device = fieldsOf(fieldsOf(request).get(1) ?? EMPTY).get(1);
     const camera = options.cameras.find(({ name }) => textOfBytes(device) === `uuid of ${name}`);
@@ -298,7 +313,7 @@ export async function startGoogleHomeSimulator(
     return { status: 0, body: EMPTY };
   };
   /** `CameraService/JoinStream`. */
-  const join = async (message: Uint8Array): Promise<GrpcReply> => {
+  const join = async (message: Uint8Array): Promise<GrpcReply | "never"> => {
     const fields = fieldsOf(message);
     const [sdp, device, command, id] = [1, 2, 3, 4].map((number) =>
       textOfBytes(fields.get(number))
@@ -309,6 +324,8 @@ export async function startGoogleHomeSimulator(
     );
     if (camera === undefined) return { status: 5, message: "Device not found." };
     if (command === "offer") {
+      if (simulator.hangs) return "never";
+      if (!online) return AWAY;
       if ((awakeUntilMs.get(device ?? "") ?? 0) < clock.now()) {
         return { status: 9, message: "The camera is not awake." };
       }
@@ -324,7 +341,8 @@ export async function startGoogleHomeSimulator(
       };
       try {
         const peer = await openPeer({
-          ...{ offerSdp: sdp ?? "", clock, random, faults, counts, isAlive, hangs: () => false },
+          ...{ offerSdp: sdp ?? "", clock, random, faults, counts, isAlive },
+          hangs: () => simulator.hangs,
           scene: await sceneOf(camera.name),
         });
         streams.set(streamId, { peer, endsAtMs: clock.now() + STREAM_LIFE_MS });
@@ -389,6 +407,15 @@ export async function startGoogleHomeSimulator(
 
   const simulator: GoogleHomeSimulator = {
     extends: true,
+    hangs: false,
+    setOnline(now) {
+      online = now;
+      if (online) return;
+      for (const id of streams.keys()) drop(id);
+    },
+    async ready() {
+      await Promise.all(options.cameras.map(({ name }) => sceneOf(name)));
+    },
     get openStreams() {
       return streams.size;
     },
@@ -432,7 +459,11 @@ interface GrpcReply {
 /** A gRPC server for unary calls, over HTTP/2 without TLS. */
 async function startFoyer(
   { answer }: {
-    readonly answer: (path: string, token: string, message: Uint8Array) => Promise<GrpcReply>;
+    readonly answer: (
+      path: string,
+      token: string,
+      message: Uint8Array,
+    ) => Promise<GrpcReply | "never">;
   },
 ): Promise<{ readonly url: string; close(): Promise<void> }> {
   const server: Http2Server = createServer();
@@ -443,12 +474,9 @@ async function startFoyer(
     stream.on("end", async () => {
       const [, token = ""] = /^Bearer (\S+)$/.exec(String(headers["authorization"])) ?? [];
       const request = Buffer.concat(chunks).subarray(5);
-      const { status, message = "", body } = await answer(
-        String(headers[":path"]),
-        token,
-        request,
-      );
-      if (stream.destroyed) return;
+      const reply = await answer(String(headers[":path"]), token, request);
+      if (reply === "never" || stream.destroyed) return;
+      const { status, message = "", body } = reply;
       const trailers = { "grpc-status": String(status), "grpc-message": message };
       if (body === undefined) {
         stream.respond({ ":status": 200, "content-type": "application/grpc", ...trailers }, {

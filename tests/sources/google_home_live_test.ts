@@ -69,6 +69,7 @@ async function createWorld({ login = "master", real = false }: {
       openPeer: () => Promise.resolve({ answerSdp: "answer", close: () => Promise.resolve() }),
     }),
   });
+  if (real) await home.ready();
   const { email, androidId, masterToken, issueToken, cookie } = home.credentials;
   const options = v.parse(googleHomeOptions, {
     ...(login === "master"
