@@ -14,7 +14,7 @@ import {
   keepRetention,
   secretsIn,
 } from "../core/delivery/mod.ts";
-import { createEncoders, type Encoders } from "../core/encode/mod.ts";
+import { type EncodersOnDemand, encodersOnDemand } from "../core/encode/on_demand.ts";
 import { getLog, redact } from "../core/log.ts";
 import { recoverMp4 } from "../core/media/mp4_recovery.ts";
 import { isPluginSink } from "../core/plugins/mod.ts";
@@ -24,7 +24,7 @@ import { createWebhook } from "../core/status/calls.ts";
 import { createEventAlerts, type EventAlerts } from "../core/status/event_alerts.ts";
 import { monitor } from "../core/status/monitor.ts";
 import type { Account, AnyCamera, Clock } from "../core/types.ts";
-import { handoverFolder, openAccount, openCamera, openSink } from "./rooms.ts";
+import { givesJpegs, handoverFolder, openAccount, openCamera, openSink } from "./rooms.ts";
 import { whereOf } from "./where.ts";
 
 /** What a recording needs beside its configuration. */
@@ -98,9 +98,11 @@ export async function record(options: RecordingOptions): Promise<void> {
       ...spool.recovery,
     });
   }
-  const encoders: Encoders = cleanup.use(
-    await createEncoders({ ...config.encoder, clock, log: getLog("encoder") }),
+  const encoders = cleanup.use(
+    encodersOnDemand({ ...config.encoder, clock, log: getLog("encoder") }),
   );
+  // Where it is certain to be needed, that there is none is to be told now.
+  if (Object.values(config.cameras).some(givesJpegs)) await encoders.open();
 
   const deliveries: Delivery[] = sinks.map(({ name, sink, sinkConfig, status }) => {
     board.sinks.set(name, status);
@@ -366,7 +368,7 @@ function stallMs(options: unknown): number {
 
 /** Keeps the board told which encoder each camera has, and how fast it is. */
 async function watchEncoders(
-  encoders: Encoders,
+  encoders: EncodersOnDemand,
   board: Board,
   clock: Clock,
   signal: AbortSignal,

@@ -101,6 +101,12 @@ export function openCamera(
   });
 }
 
+/** Whether the pictures of a camera that is switched on are encoded for certain. */
+export function givesJpegs({ enabled, type }: CameraConfig): boolean {
+  const known: Readonly<Record<string, { readonly givesJpegs?: boolean }>> = cameraTypes;
+  return enabled && (lookUp(known, type, "camera").givesJpegs ?? false);
+}
+
 /** Where a spool's clips have names for the plugins that they are handed to. */
 export function handoverFolder(spoolPath: string): string {
   return join(spoolPath, "handover");

@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { backoffMs } from "../clock.ts";
+import { backoffMs, orAborted } from "../clock.ts";
 import type { SoundEncoder, SoundEncoderOptions } from "../encode/mod.ts";
 import type { Spool } from "../spool/mod.ts";
 import type { CameraStatus } from "../status/board.ts";
@@ -40,9 +40,9 @@ export interface RecorderOptions {
   readonly slug: string;
   readonly source: Source;
   /** Where to get an encoder when the camera gives JPEGs. */
-  readonly encoder: () => Encoder;
+  readonly encoder: () => Promise<Encoder>;
   /** Where to get one for sound that a clip cannot hold as it is; without it such sound is left out. */
-  readonly soundEncoder?: (options: SoundEncoderOptions) => SoundEncoder;
+  readonly soundEncoder?: (options: SoundEncoderOptions) => Promise<SoundEncoder>;
   readonly spool: Pick<Spool, "begin" | "list" | "tag">;
   readonly status: CameraStatus;
   readonly clipMs: number;
@@ -240,16 +240,24 @@ async function recordSession(
     watchdog.stop();
     watchdog = createWatchdog(options, lost);
   }
-  const video = session.tracks.find((track) => track.kind === "video");
-  if (!video) {
+  const refused = async (reason: unknown) => {
     watchdog.stop();
     await closeSession(session, options);
-    throw sourceError("protocol", "the camera offers no video");
-  }
+    return reason;
+  };
+  const video = session.tracks.find((track) => track.kind === "video");
+  if (!video) throw await refused(sourceError("protocol", "the camera offers no video"));
   status.widthPx = video.widthPx;
   status.heightPx = video.heightPx;
 
   const encoding = video.codec === "jpeg";
+  const isOnlyTimelapse = options.timelapse?.plan.only ?? false;
+  // Before pictures are asked for: while the process's first encoder is opened they would be shed.
+  const encoder = encoding && !isOnlyTimelapse
+    ? await orAborted(options.encoder(), sessionSignal).catch(async (error) => {
+      throw await refused(error);
+    })
+    : undefined;
   const queue = createUnitQueue({
     ...(encoding ? QUEUE.encoded : QUEUE.coded),
     allKey: encoding,
@@ -259,7 +267,6 @@ async function recordSession(
   });
   const rate = createRateMeter(clock, (fps) => status.fps = fps);
   const { timelapseOf: timelapse, gate, motion } = options;
-  const isOnlyTimelapse = options.timelapse?.plan.only ?? false;
   let videoNow = video;
 
   /** Sound of a camera whose pictures are encoded: it goes round the encoder. */
@@ -269,7 +276,9 @@ async function recordSession(
     sound.push(unit);
     if (sound.length > MAX_WAITING_SOUND) sound.shift();
   };
-  const coder = isOnlyTimelapse ? undefined : openSoundEncoder(options, session, takeSound);
+  const coder = isOnlyTimelapse
+    ? undefined
+    : await openSoundEncoder(options, { session, onUnit: takeSound, signal: sessionSignal });
   const tracks = session.tracks
     .map((track) => track.id === coder?.track.id ? coder.track : track)
     .filter(({ kind, codec }) => kind === "video" || codec !== "pcm");
@@ -346,8 +355,8 @@ async function recordSession(
   const writeStretch = async (stretch: AsyncIterable<AccessUnit>): Promise<void> => {
     const into = writer = newWriter();
     const before = status.framesRecorded;
-    const units = encoding
-      ? options.encoder().encode(stretch, {
+    const units = encoder
+      ? encoder.encode(stretch, {
         camera,
         gopMs: gopLengthMs(options.clipMs),
         signal: drain.signal,
@@ -406,18 +415,25 @@ async function recordSession(
 }
 
 /** An encoder for the session's sound, where it is of a kind that clips do not hold. */
-function openSoundEncoder(
+async function openSoundEncoder(
   { soundEncoder, log }: RecorderOptions,
-  { tracks }: Session,
-  onUnit: (unit: AccessUnit) => void,
-): SoundEncoder | undefined {
-  const track = tracks.find(({ kind, codec }) => kind === "audio" && codec === "pcm");
+  { session, onUnit, signal }: {
+    readonly session: Session;
+    readonly onUnit: (unit: AccessUnit) => void;
+    readonly signal: AbortSignal;
+  },
+): Promise<SoundEncoder | undefined> {
+  const track = session.tracks.find(({ kind, codec }) => kind === "audio" && codec === "pcm");
   if (track?.kind !== "audio") return undefined;
   try {
-    if (soundEncoder !== undefined) return soundEncoder({ track, log, onUnit });
+    if (soundEncoder !== undefined) {
+      return await orAborted(soundEncoder({ track, log, onUnit }), signal);
+    }
     log.warn("its sound is left out: nothing here can code it");
   } catch (error) {
-    log.warn(`its sound is left out: ${error instanceof Error ? error.message : error}`);
+    if (!signal.aborted) {
+      log.warn(`its sound is left out: ${error instanceof Error ? error.message : error}`);
+    }
   }
   return undefined;
 }

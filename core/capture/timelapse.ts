@@ -41,7 +41,7 @@ export interface TimelapseOptions {
   /** As it shall be called. */
   readonly camera: string;
   readonly slug: string;
-  readonly encoder: () => Encoder;
+  readonly encoder: () => Promise<Encoder>;
   readonly spool: Pick<Spool, "begin">;
   readonly status: CameraStatus;
   readonly product: string;
@@ -126,7 +126,7 @@ export function createTimelapse(options: TimelapseOptions): Timelapse {
     const before = status.framesRecorded;
     try {
       const coded = encoding
-        ? options.encoder().encode(units, {
+        ? (await options.encoder()).encode(units, {
           camera: options.camera,
           gopMs: groupMs,
           signal: tooLate.signal,

@@ -24,6 +24,8 @@ export type { SourceContext } from "./context.ts";
 export interface SourceType<Options extends v.GenericSchema, Opened> {
   /** The schema of the options, without `type`; each key has its description. */
   readonly options: Options;
+  /** Every camera of this kind gives JPEGs, which are encoded. */
+  readonly givesJpegs?: boolean;
   /** Opens it with validated options; nothing is sent yet. */
   open(options: v.InferOutput<Options>, context: SourceContext): Opened;
 }
@@ -46,8 +48,8 @@ export const cameraTypes: {
   readonly rtsp: SourceType<typeof rtspOptions, Source>;
   readonly snapshot: SourceType<typeof snapshotOptions, Source>;
 } = {
-  mjpeg: { options: mjpegOptions, open: mjpegSource },
+  mjpeg: { options: mjpegOptions, givesJpegs: true, open: mjpegSource },
   onvif: { options: onvifOptions, open: onvifSource },
   rtsp: { options: rtspOptions, open: rtspSource },
-  snapshot: { options: snapshotOptions, open: snapshotSource },
+  snapshot: { options: snapshotOptions, givesJpegs: true, open: snapshotSource },
 };

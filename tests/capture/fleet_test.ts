@@ -45,7 +45,12 @@ function start(clock: FakeClock, more: Partial<FleetOptions>) {
   let ended = false;
   const running = recordFleet({
     ...{ accounts: [], cameras: [], board, spool, clock, clipMs: 10_000, product: "test" },
-    ...{ rediscoverMs: 60_000, random: () => 0.5, log: () => notes, encoder: () => relabel },
+    ...{
+      rediscoverMs: 60_000,
+      random: () => 0.5,
+      log: () => notes,
+      encoder: () => Promise.resolve(relabel),
+    },
     ...more,
   }, stop.signal).finally(() => ended = true);
   return {

@@ -12,6 +12,7 @@ import {
   createMemorySpool,
   JPEG_TRACK,
   recorderOptions,
+  relabel,
   SOUND_TRACK,
   VIDEO_TRACK,
 } from "../support/capture_fakes.ts";
@@ -173,7 +174,7 @@ Deno.test("a camera of JPEGs with sound has both in its clips, whatever its enco
         yield* held.slice(-3);
       },
     };
-    return slow;
+    return Promise.resolve(slow);
   };
   const recording = start({ tracks: [JPEG_TRACK, SOUND_TRACK], encoder });
   const sound = { trackId: 2, data: Uint8Array.of(7) };
@@ -270,7 +271,7 @@ for (
   ] satisfies readonly (readonly [string, Encoder["encode"]])[]
 ) {
   Deno.test(`an encoder that throws ${when} is told as a gap, and the session is closed`, async () => {
-    const recording = start({ encoder: () => ({ encode }) });
+    const recording = start({ encoder: () => Promise.resolve({ encode }) });
     await shoot(recording, { forMs: 500 });
     assert.equal(recording.status.state, "waiting");
     assert.match(recording.status.reason ?? "", /no memory/);
@@ -279,11 +280,59 @@ for (
   });
 }
 
+Deno.test("a picture is asked for only when there is an encoder, and coded video needs none", async () => {
+  const opening = Promise.withResolvers<Encoder>();
+  let opened = 0;
+  const encoder = () => {
+    opened++;
+    return opening.promise;
+  };
+  const coded = start({ encoder, tracks: [VIDEO_TRACK] });
+  await shoot(coded, { forMs: 1000 });
+  assert.equal(coded.status.state, "recording");
+  assert.equal(opened, 0);
+  await stopped(coded);
+  const recording = start({ encoder });
+  await shoot(recording, { forMs: 3000 });
+  assert.equal(opened, 1);
+  assert.equal(recording.status.framesCaptured, 0);
+  opening.resolve(relabel);
+  await shoot(recording, { forMs: 1000 });
+  assert.equal(recording.status.state, "recording");
+  assert.equal(recording.status.framesDropped, 0);
+  await stopped(recording);
+});
+
+Deno.test("an encoder that cannot be opened is told as a gap, and is tried again", async () => {
+  let tries = 0;
+  const encoder = () =>
+    ++tries === 1
+      ? Promise.reject<Encoder>(new Error("no encoder that works"))
+      : Promise.resolve(relabel);
+  const recording = start({ encoder });
+  await shoot(recording, { forMs: 200 });
+  assert.match(recording.status.reason ?? "", /no encoder that works/);
+  assert.equal(recording.camera.isOpen, false);
+  await shoot(recording, { forMs: 5000 });
+  assert.equal(recording.status.state, "recording");
+  assert.equal(recording.status.gaps.count, 1);
+  await stopped(recording);
+});
+
+Deno.test("a stop while an encoder is opened ends the recording and closes the session", async () => {
+  const recording = start({ encoder: () => new Promise(() => {}) });
+  await shoot(recording, { forMs: 200 });
+  await stopped(recording);
+  assert.equal(recording.camera.isOpen, false);
+  assert.equal(count(recording.lines, /^error/), 0);
+});
+
 Deno.test("an encoder that ends before the camera does is told as a gap", async () => {
   const recording = start({
-    encoder: () => ({
-      async *encode() {},
-    }),
+    encoder: () =>
+      Promise.resolve({
+        async *encode() {},
+      }),
   });
   await shoot(recording, { forMs: 1000 });
   assert.match(recording.status.reason ?? "", /encoder ended/);
@@ -292,13 +341,14 @@ Deno.test("an encoder that ends before the camera does is told as a gap", async 
 
 Deno.test("an encoder that never finishes is left behind within five seconds", async () => {
   const recording = start({
-    encoder: () => ({
-      async *encode(units) {
-        for await (const _ of units);
-        await new Promise(() => {});
-        yield* [];
-      },
-    }),
+    encoder: () =>
+      Promise.resolve({
+        async *encode(units) {
+          for await (const _ of units);
+          await new Promise(() => {});
+          yield* [];
+        },
+      }),
   });
   await shoot(recording, { forMs: 1000 });
   assert.ok(await stopped(recording) <= 5000);

@@ -32,7 +32,12 @@ function start(plan: Partial<typeof PLAN> = {}, spool: MemorySpool = createMemor
   const status = newStatus("Yard (timelapse)");
   const log = createNotes();
   const timelapse = createTimelapse({
-    ...{ camera: "Yard (timelapse)", slug: "yard-timelapse", encoder: () => relabel, spool },
+    ...{
+      camera: "Yard (timelapse)",
+      slug: "yard-timelapse",
+      encoder: () => Promise.resolve(relabel),
+      spool,
+    },
     ...{ plan: { ...PLAN, ...plan }, status, product: "test", clock, log },
   });
   return {

@@ -120,7 +120,11 @@ Deno.test({
             v.parse(cameraTypes.rtsp.options, { url: `rtsp://127.0.0.1:${server.port}${path}` }),
             { clock: systemClock, random: () => 0.5, log: createTestLog() },
           ),
-          ...{ spool, clipMs: 3_600_000, soundEncoder: (sound) => encoders.forSound(sound) },
+          ...{
+            spool,
+            clipMs: 3_600_000,
+            soundEncoder: (sound) => Promise.resolve(encoders.forSound(sound)),
+          },
         });
         const stop = new AbortController();
         const recording = recordCamera(options, stop.signal);

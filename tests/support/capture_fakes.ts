@@ -293,7 +293,7 @@ export function recorderOptions(
   return {
     camera: "Yard",
     slug: "yard",
-    encoder: () => relabel,
+    encoder: () => Promise.resolve(relabel),
     spool: createMemorySpool(),
     status: newStatus(),
     clipMs: 10_000,

@@ -1,0 +1,80 @@
+/**
+ * Encoders that are opened when the first camera needs them: most cameras give coded video, and then
+ * no ffmpeg is loaded at all. Loading one costs half a second of CPU time and a hundred megabytes.
+ *
+ * @module
+ */
+import type { Encoder } from "../types.ts";
+import type {
+  EncoderDescription,
+  Encoders,
+  EncodersOptions,
+  SoundEncoder,
+  SoundEncoderOptions,
+} from "./mod.ts";
+
+/** All encoding of a process that may need none. */
+export interface EncodersOnDemand extends AsyncDisposable {
+  /** Opens what pictures are encoded with. @throws Error that says why there is no encoder */
+  open(): Promise<void>;
+  /** An encoder for one session of one camera. @throws as `open` does, and may work the next time */
+  forCamera(): Promise<Encoder>;
+  /**
+   * An encoder for the sound of one session of one camera. Where ffmpeg is installed and may be used,
+   * nothing else is opened for it. @throws as `open` does, or because the sound is of no usual form
+   */
+  forSound(options: SoundEncoderOptions): Promise<SoundEncoder>;
+  /** How a camera is encoded just now; `undefined` before its first GOP. */
+  describe(camera: string): EncoderDescription | undefined;
+}
+
+/** Makes them; nothing is opened yet. */
+export function encodersOnDemand(
+  options: EncodersOptions,
+  create: (options: EncodersOptions) => Promise<Encoders> = createAll,
+): EncodersOnDemand {
+  let ready: Encoders | undefined;
+  const all = once(async () => ready = await create(options));
+  const forSoundAlone = once(() => create({ ...options, use: "system" }));
+  return {
+    async open() {
+      await all.get();
+    },
+    forCamera: async () => (await all.get()).forCamera(),
+    async forSound(sound) {
+      const isEnough = !all.isAsked && options.use !== "wasm";
+      const encoders = isEnough
+        ? await forSoundAlone.get().catch(() => all.get())
+        : await all.get();
+      return encoders.forSound(sound);
+    },
+    describe: (camera) => ready?.describe(camera),
+    async [Symbol.asyncDispose]() {
+      await Promise.all([all, forSoundAlone].map((opened) => opened.close()));
+    },
+  };
+}
+
+const createAll = async (options: EncodersOptions): Promise<Encoders> =>
+  await (await import("./mod.ts")).createEncoders(options);
+
+/** Opened by whoever asks first; when that fails, by the next one. */
+function once(open: () => Promise<Encoders>) {
+  let opening: Promise<Encoders> | undefined;
+  return {
+    get isAsked() {
+      return opening !== undefined;
+    },
+    get: () => {
+      opening ??= open().catch((error) => {
+        opening = undefined;
+        throw error;
+      });
+      return opening;
+    },
+    async close() {
+      const opened = await opening?.catch(() => undefined);
+      await opened?.[Symbol.asyncDispose]();
+    },
+  };
+}
