@@ -10,11 +10,14 @@
  *
  * @module
  */
+import { openSpoolView } from "../../core/spool/mod.ts";
+import { listenOnLoopback } from "../../simulators/http_server.ts";
 import { isAzuriteCached, type NestSimulator, startNestSimulator } from "../../simulators/mod.ts";
 import { seededRandom } from "../../simulators/scene/random.ts";
+import { createLeakSearch } from "../canary/leak_search.ts";
 import { needs } from "../support/programs.ts";
 import { startFaultyStore } from "./faulty_store.ts";
-import { judge, type MissedClip, type Run } from "./judge.ts";
+import { judge, type LostVideo, type MissedClip, type Run } from "./judge.ts";
 import type { LogLine } from "../support/capture_until.ts";
 import { startProgram } from "./program.ts";
 
@@ -40,6 +43,14 @@ export interface ChaosTotals {
   /** The longest stretch of video before a kill that was lost, over all cameras and kills. */
   readonly maxLostMs: number;
   readonly meanLostMs: number;
+  /** The kills that cost most, and what is known of where those pictures were. */
+  readonly worst: readonly (LostVideo & { readonly encoder: "wasm" | "system" })[];
+  /** Cameras that the program said to be recording when it was killed, and no picture is left of it. */
+  readonly recordingsLost: number;
+  /** Secrets found in what the program printed and left behind, in any of 40 encodings. */
+  readonly leaks: readonly string[];
+  /** Characters and bytes that were searched for them. */
+  readonly searchedForSecrets: number;
   /** From the start of the program to the first picture recorded. */
   readonly restartP50Ms: number;
   readonly restartP95Ms: number;
@@ -106,6 +117,11 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosTotals> {
     framesLost: sum((part) => part.framesLost),
     maxLostMs: Math.max(...parts.map((part) => part.maxLostMs)),
     meanLostMs: Math.round(sum((part) => part.meanLostMs * part.kills) / kills),
+    worst: parts.flatMap(({ worst, encoder }) => worst.map((lost) => ({ ...lost, encoder })))
+      .sort((a, b) => b.lostMs - a.lostMs).slice(0, 3),
+    recordingsLost: sum((part) => part.recordingsLost),
+    leaks: parts.flatMap((part) => part.leaks),
+    searchedForSecrets: sum((part) => part.searchedForSecrets),
     restartP50Ms: percentile(restartsMs, 0.5),
     restartP95Ms: percentile(restartsMs, 0.95),
     seconds: Math.round((performance.now() - startMs) / 1000),
@@ -125,6 +141,16 @@ async function runPart(options: ChaosOptions & { readonly encoder: "wasm" | "sys
   await using store = options.store !== false && await isAzuriteCached()
     ? await startFaultyStore(root, random)
     : undefined;
+  const secrets = {
+    token: simulator.credentials.accessToken,
+    webhook: `CnryHook${crypto.randomUUID()}`,
+    heartbeat: `CnryBeat${crypto.randomUUID()}`,
+    ...(store ? { storeKey: store.key } : {}),
+  };
+  const leakSearch = createLeakSearch(secrets);
+  await using others = new AsyncDisposableStack();
+  const alerted = await listenOnLoopback({ handle: () => Promise.resolve({}) });
+  others.defer(() => alerted.close());
   const config = `${root}/camsink.json`;
   await Deno.writeTextFile(
     config,
@@ -146,6 +172,7 @@ async function runPart(options: ChaosOptions & { readonly encoder: "wasm" | "sys
         local: { type: "local-folder", path: `${root}/clips` },
         ...(store ? { store: { type: "azure-blob", connectionString: "env:CHAOS_STORE" } } : {}),
       },
+      alerts: { webhook: "env:CHAOS_HOOK", heartbeat: "env:CHAOS_BEAT" },
     }),
   );
   try {
@@ -160,19 +187,25 @@ async function runPart(options: ChaosOptions & { readonly encoder: "wasm" | "sys
         env: {
           CHAOS_TOKEN: simulator.credentials.accessToken,
           CHAOS_STORE: store?.connectionString ?? "",
+          CHAOS_HOOK: `${alerted.url}/${secrets.webhook}`,
+          CHAOS_BEAT: `${alerted.url}/${secrets.heartbeat}`,
         },
         finished,
+        onText: leakSearch.printed,
         onLine: (line) => {
-          if (line.key === undefined && !/\.mp4|sink|drain/.test(String(line.message))) return;
-          log.push({ life: current, ...line });
+          const isOfUse = line.key !== undefined || line.event === "behind" ||
+            /\.mp4|sink|drain/.test(String(line.message));
+          if (!isOfUse) return;
+          log.push({ life: current, readAtMs: Date.now(), ...line });
           if (log.length > MAX_LINES) log.shift();
         },
       });
     };
     for (let kill = 1; kill <= kills; kill++) {
       await using program = start();
+      const startedAtMs = Date.now();
       const startedAt = performance.now();
-      const firstTakenMs = watchFirstPictures(simulator);
+      const takenMs = watchPictures(simulator);
       if (kill % 4 === 0) await delay(random() * START_MS);
       else {
         await program.recording(cameras);
@@ -180,17 +213,29 @@ async function runPart(options: ChaosOptions & { readonly encoder: "wasm" | "sys
         await delay(random() * CLIP_MS);
       }
       program.kill("SIGKILL");
-      runs.push({ firstTakenMs: firstTakenMs(), killedAtMs: Date.now() });
-      await program.ended;
+      const killed = { life, takenMs: takenMs(), startedAtMs, killedAtMs: Date.now() };
+      await program.ended; // what it said before is read
+      runs.push({ ...killed, recorded: program.recorded });
       options.onProgress?.(kill);
     }
-    // The last run is left alone: it must repair and deliver what the killed ones left behind. It
-    // need not record; after `--for` the sinks have a minute, and it ends as soon as they have all.
+    // The last runs are left alone: they must repair and deliver what the killed ones left behind.
+    // They need not record; after `--for` the sinks have a minute, and it ends as soon as they have
+    // all. On a machine for which that is too little there is another run, as long as it gets on.
     store?.heal();
-    await using last = start(["--for", "2s"]);
-    await last.ended;
+    for (let waiting = Infinity;;) {
+      await using last = start(["--for", "2s"]);
+      await last.ended;
+      const left = await waitingIn(`${root}/spool`);
+      if (left === 0 || left >= waiting) break;
+      waiting = left;
+    }
+    await leakSearch.files(`${root}/spool`);
+    await leakSearch.files(`${root}/clips`);
     return {
       kills,
+      encoder: options.encoder,
+      leaks: leakSearch.leaks(),
+      searchedForSecrets: leakSearch.searched,
       ...await judge({
         folder: `${root}/clips`,
         spool: `${root}/spool`,
@@ -210,8 +255,14 @@ async function runPart(options: ChaosOptions & { readonly encoder: "wasm" | "sys
 
 const delay = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Notes when each camera gives its first picture from now on. */
-function watchFirstPictures(simulator: NestSimulator): () => ReadonlyMap<string, number> {
+/** Deliveries that the clips on a spool wait for. */
+async function waitingIn(spool: string): Promise<number> {
+  using view = await openSpoolView(spool, { now: () => Date.now() });
+  return view.list({ delivery: { state: "waiting" }, limit: 1e6 }).length;
+}
+
+/** Notes when each camera gives its first and its last picture from now on. */
+function watchPictures(simulator: NestSimulator): () => Run["takenMs"] {
   const first = new Map<string, number>();
   const before = new Map(simulator.cameras.map(({ name, served }) => [name, served.lastCounter]));
   const look = () => {
@@ -225,7 +276,13 @@ function watchFirstPictures(simulator: NestSimulator): () => ReadonlyMap<string,
   const timer = setInterval(look, 10);
   return () => {
     clearInterval(timer);
-    return first;
+    look();
+    return new Map(simulator.cameras.flatMap(({ name, served: { lastTakenAtMs } }) => {
+      const taken = first.get(name);
+      return taken === undefined || lastTakenAtMs === undefined
+        ? []
+        : [[name, { first: taken, last: lastTakenAtMs }]];
+    }));
   };
 }
 

@@ -9,18 +9,18 @@ import { runChaos } from "./chaos.ts";
 /** CI kills more often than a developer would wait for. */
 const KILLS = Deno.env.get("CI") ? 50 : 5;
 
-/** What two programs beside each other take from their start to all cameras recorded, at most, ms. */
-const USUAL_START_MS = 3000;
-
-Deno.test(`after ${KILLS} kills no finished clip is lost or broken, and none cost over 2 s of video`, async () => {
+// How much video a kill costs is not asked here: it is the time for which a picture waits, and so a
+// matter of how busy the machine is. `deno task chaos` measures it; that what waits is written down in
+// any case is shown in simulated time, in tests/capture.
+Deno.test(`after ${KILLS} kills nothing is lost that was said to be on the disk, nothing is broken, no secret told`, async () => {
   const totals = await runChaos({ kills: KILLS, seed: 20180113, beside: 2 });
   assert.deepEqual(totals.missed, []); // with the story of each
+  assert.equal(totals.recordingsLost, 0, JSON.stringify(totals.worst));
   assert.equal(totals.clipsCorrupt, 0);
   assert.equal(totals.duplicates, 0);
   assert.equal(totals.leftovers, 0);
+  assert.deepEqual(totals.leaks, []);
+  assert.ok(totals.searchedForSecrets > 0);
   assert.ok(totals.clipsFinished > 0);
   assert.ok(totals.framesDelivered > 0);
-  // Where the machine is so busy that starting alone takes longer, everything else does too.
-  const allowedMs = 2000 * Math.max(1, totals.restartP50Ms / USUAL_START_MS);
-  assert.ok(totals.maxLostMs <= allowedMs, `a kill cost ${totals.maxLostMs} ms of video`);
 });

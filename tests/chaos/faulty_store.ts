@@ -15,6 +15,8 @@ import { sha256Hex } from "./picture_count.ts";
 /** An object store that fails, and what it holds. */
 export interface FaultyStore extends AsyncDisposable {
   readonly connectionString: string;
+  /** The account's, which is a part of that. */
+  readonly key: string;
   /** Fails no more. */
   heal(): void;
   /** Requests that were broken, lost or refused. */
@@ -43,6 +45,7 @@ export async function startFaultyStore(
   };
   const all = started.move();
   return {
+    key: azurite.key,
     connectionString: azurite.connectionString.replace(
       `http://127.0.0.1:${azurite.port}`,
       proxy.url,

@@ -12,9 +12,29 @@ import type { LogLine } from "../support/capture_until.ts";
 
 /** One life of the program, wall ms. */
 export interface Run {
-  /** When the first picture that it was given was taken, by camera. */
-  readonly firstTakenMs: ReadonlyMap<string, number>;
+  /** Which life it was, counted from 1. */
+  readonly life: number;
+  /** When the first and the last picture that it was given were taken, by camera. */
+  readonly takenMs: ReadonlyMap<string, { readonly first: number; readonly last: number }>;
+  readonly startedAtMs: number;
   readonly killedAtMs: number;
+  /** The cameras that it had said to be recording: something of them was on the disk. */
+  readonly recorded: ReadonlySet<string>;
+}
+
+/** What a kill cost a camera, at most one of each run. */
+export interface LostVideo {
+  readonly camera: string;
+  readonly life: number;
+  /** From the last picture on the disk, or the life's first one, to the kill. */
+  readonly lostMs: number;
+  /** Of it, the end in which the camera gave no picture: nobody asked it in time. */
+  readonly unaskedMs: number;
+  /** How long before the kill the life's first picture was taken. */
+  readonly recordingMs: number;
+  /** What the program said last about pictures of this camera that wait, and how long before. */
+  readonly told?: LogLine;
+  readonly toldBeforeMs?: number;
 }
 
 /** A clip that one sink does not have as it should, and all that is known of it. */
@@ -54,7 +74,7 @@ export interface Evidence {
 
 /** What a run came to; see `ChaosTotals`. */
 export async function judge(evidence: Evidence) {
-  const { folder, stored, finished, runs, cameras } = evidence;
+  const { folder, stored, finished, runs, cameras, log } = evidence;
   const delivered = new Map<string, string>();
   const pictures = createPictureCount();
   let leftovers = 0;
@@ -76,15 +96,29 @@ export async function judge(evidence: Evidence) {
       missed.push({ key, sink, found, sha256, foundSha256, ...await beside(key) });
     }
   }
-  const lostMs: number[] = [];
+  const lost: LostVideo[] = [];
+  let recordingsLost = 0;
   for (const { name } of cameras) {
     const times = pictures.timesMs(name);
-    for (const { firstTakenMs, killedAtMs } of runs) {
-      const before = times.findLast((time) => time <= killedAtMs) ?? 0;
+    for (const { life, takenMs, startedAtMs, killedAtMs, recorded } of runs) {
       // Before its first picture the program had nothing to lose.
-      lostMs.push(killedAtMs - Math.max(before, firstTakenMs.get(name) ?? killedAtMs));
+      const { first, last } = takenMs.get(name) ?? { first: killedAtMs, last: killedAtMs };
+      const before = times.findLast((time) => time <= killedAtMs) ?? 0;
+      if (recorded.has(name) && before < startedAtMs) recordingsLost++;
+      const told = log.findLast((line) =>
+        line.life === life && line.event === "behind" && line.category === name
+      );
+      lost.push({
+        camera: name,
+        life,
+        lostMs: Math.round(killedAtMs - Math.max(before, first)),
+        unaskedMs: Math.round(killedAtMs - Math.max(last, before)),
+        recordingMs: Math.round(killedAtMs - first),
+        ...(told ? { told, toldBeforeMs: Math.round(killedAtMs - Number(told.readAtMs)) } : {}),
+      });
     }
   }
+  const lostMs = lost.map(({ lostMs }) => lostMs);
   return {
     clipsFinished: owed.size,
     clipsLost: new Set(missed.map(({ key }) => key)).size,
@@ -95,6 +129,8 @@ export async function judge(evidence: Evidence) {
     framesLost: pictures.missing,
     maxLostMs: Math.round(Math.max(0, ...lostMs)),
     meanLostMs: Math.round(lostMs.reduce((sum, ms) => sum + ms, 0) / (lostMs.length || 1)),
+    worst: lost.sort((a, b) => b.lostMs - a.lostMs).slice(0, 3),
+    recordingsLost,
     missed,
   };
 }

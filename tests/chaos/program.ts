@@ -19,6 +19,8 @@ export interface Program extends AsyncDisposable {
    * @throws with the last lines if the program ends before
    */
   until(matches: (line: LogLine) => boolean, times?: number): Promise<void>;
+  /** The cameras that it has said to be recording so far. */
+  readonly recorded: ReadonlySet<string>;
   readonly pid: number;
   kill(signal: Deno.Signal): void;
   readonly ended: Promise<void>;
@@ -27,10 +29,12 @@ export interface Program extends AsyncDisposable {
 /** Starts the program, and notes each clip that it calls finished with its hash. */
 export function startProgram(
   args: readonly string[],
-  { env, finished, onLine }: {
+  { env, finished, onLine, onText }: {
     readonly env: Readonly<Record<string, string>>;
     readonly finished: Map<string, string>;
     readonly onLine?: (line: LogLine) => void;
+    /** Told all that it prints, line by line, with the line's end. */
+    readonly onText?: (text: string) => void;
   },
 ): Program {
   const child = new Deno.Command(Deno.execPath(), {
@@ -48,6 +52,7 @@ export function startProgram(
     for await (
       const line of stream.pipeThrough(new TextDecoderStream()).pipeThrough(new TextLineStream())
     ) {
+      onText?.(`${line}\n`);
       said.push(line);
       if (said.length > 200) said.shift();
       if (!line.startsWith("{")) continue;
@@ -80,6 +85,7 @@ export function startProgram(
         news.splice(0, (found[times - 1] ?? 0) + 1);
         return true;
       }),
+    recorded,
     pid: child.pid,
     kill: (signal) => child.kill(signal),
     ended,

@@ -35,12 +35,15 @@ const totals = await runChaos({
     if (kill % 10 === 0) console.error(`${kill} of ${kills} kills`);
   },
 });
-const { missed, ...figures } = totals;
+const { missed, worst, leaks, ...figures } = totals;
 if (values.json) console.log(JSON.stringify(totals));
 else {
-  console.table(figures);
+  console.table({ ...figures, leaks: leaks.length });
+  for (const lost of worst) console.log(JSON.stringify(lost));
+  for (const leak of leaks) console.log(`leaked: ${leak}`);
   for (const story of missed) console.log(JSON.stringify(story, undefined, 2));
 }
-const broken = totals.clipsLost + totals.clipsCorrupt + totals.duplicates + totals.leftovers > 0 ||
+const broken = totals.clipsLost + totals.clipsCorrupt + totals.duplicates + totals.leftovers +
+        totals.recordingsLost + leaks.length > 0 ||
   totals.maxLostMs > 2000;
 Deno.exit(broken ? 1 : 0);

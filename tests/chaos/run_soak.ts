@@ -43,9 +43,11 @@ const totals = await runSoak({
   },
 });
 if (values.json) console.log(JSON.stringify(totals));
-else console.table(totals);
+else console.table({ ...totals, leaks: totals.leaks.length });
+for (const leak of totals.leaks) console.error(`leaked: ${leak}`);
 const hours = totals.forMs / 3_600_000;
-const broken = totals.clipsLost + totals.clipsCorrupt + totals.duplicates > 0 ||
+const broken =
+  totals.clipsLost + totals.clipsCorrupt + totals.duplicates + totals.leaks.length > 0 ||
   totals.framesLost > totals.framesDelivered / 1000 || totals.handleGrowth > 4 ||
   totals.rssGrowthBytes > WANDER_BYTES + LEAK_BYTES_PER_HOUR * hours;
 Deno.exit(broken ? 1 : 0);

@@ -9,7 +9,10 @@
  *
  * @module
  */
+import { openSpoolView } from "../../core/spool/mod.ts";
+import { listenOnLoopback } from "../../simulators/http_server.ts";
 import { startNestSimulator } from "../../simulators/mod.ts";
+import { createLeakSearch } from "../canary/leak_search.ts";
 import { walkFiles } from "../support/walk_files.ts";
 import { createPictureCount } from "./picture_count.ts";
 import { startProgram } from "./program.ts";
@@ -30,7 +33,7 @@ export interface SoakTotals {
   readonly forMs: number;
   readonly cameras: number;
   readonly clipsFinished: number;
-  /** Called finished and not in the sink at the end, or there with other bytes. */
+  /** Called finished and neither in the sink at the end nor whole on the spool, or with other bytes. */
   readonly clipsLost: number;
   readonly clipsCorrupt: number;
   readonly duplicates: number;
@@ -49,6 +52,8 @@ export interface SoakTotals {
   readonly handlesMax: number;
   readonly threadsMax: number;
   readonly cpuSecondsPerCameraHour: number;
+  /** Secrets found in what the program printed and left behind, in any of 40 encodings. */
+  readonly leaks: readonly string[];
 }
 
 /** See {@linkcode runSoak}. */
@@ -86,15 +91,30 @@ export async function runSoak(options: SoakOptions): Promise<SoakTotals> {
       clip: { length: `${CLIP_MS / 1000}s` },
       spool: { path: `${root}/spool` },
       sinks: { local: { type: "local-folder", path: `${root}/clips` } },
+      alerts: { webhook: "env:SOAK_HOOK", heartbeat: "env:SOAK_BEAT" },
     }),
   );
+  const secrets = {
+    token: simulator.credentials.accessToken,
+    webhook: `CnryHook${crypto.randomUUID()}`,
+    heartbeat: `CnryBeat${crypto.randomUUID()}`,
+  };
+  const leakSearch = createLeakSearch(secrets);
+  await using others = new AsyncDisposableStack();
+  const alerted = await listenOnLoopback({ handle: () => Promise.resolve({}) });
+  others.defer(() => alerted.close());
   await Deno.mkdir(`${root}/clips`); // there to be looked into before the first clip
   try {
     const finished = new Map<string, string>();
     let framesDropped = 0;
     await using program = startProgram(["--config", config], {
-      env: { SOAK_TOKEN: simulator.credentials.accessToken },
+      env: {
+        SOAK_TOKEN: secrets.token,
+        SOAK_HOOK: `${alerted.url}/${secrets.webhook}`,
+        SOAK_BEAT: `${alerted.url}/${secrets.heartbeat}`,
+      },
       finished,
+      onText: leakSearch.printed,
       onLine: ({ event, total }) => {
         if (event === "summary") framesDropped = droppedOf(total);
       },
@@ -130,7 +150,13 @@ export async function runSoak(options: SoakOptions): Promise<SoakTotals> {
     program.kill("SIGINT");
     await program.ended;
     await collect();
-    clipsLost += finished.size;
+    // What the end was too short to deliver waits for the next start.
+    using spool = await openSpoolView(`${root}/spool`, { now: () => Date.now() });
+    for (const [key, sha256] of finished) {
+      const clip = spool.get(key);
+      if (clip?.sha256 !== sha256 || await spool.check(clip) !== "ok") clipsLost++;
+    }
+    await leakSearch.files(`${root}/spool`);
     return {
       forMs,
       cameras,
@@ -141,6 +167,7 @@ export async function runSoak(options: SoakOptions): Promise<SoakTotals> {
       framesDelivered: pictures.frames,
       framesLost: pictures.missing,
       framesDropped,
+      leaks: leakSearch.leaks(),
       ...trend(samples, cameras),
     };
   } finally {

@@ -27,8 +27,9 @@ Deno.test({
   ignore: Deno.build.os !== "linux",
   async fn() {
     const totals = await runSoak({ forMs: 12_000, cameras: 2, fps: 5 });
-    assert.ok(totals.clipsFinished >= 2 && totals.framesDelivered >= 20, JSON.stringify(totals));
+    assert.ok(totals.clipsFinished >= 2 && totals.framesDelivered > 0, JSON.stringify(totals));
     assert.equal(totals.clipsLost + totals.clipsCorrupt + totals.duplicates, 0);
+    assert.deepEqual(totals.leaks, []);
     // None, but on a machine that is too busy to encode them.
     assert.ok(totals.framesLost <= totals.framesDropped, JSON.stringify(totals));
     assert.ok(totals.handleGrowth <= 4, `${totals.handleGrowth} more file handles`);

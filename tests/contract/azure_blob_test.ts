@@ -562,10 +562,11 @@ Deno.test("azure-blob: an account that does not exist is a retry that says what 
 });
 
 fact("behind one fault in five, delivery brings every clip, as one object each", async () => {
-  const { faults, delivered, objects, wrong, putAside } = await runFaults(
+  const { faults, delivered, objects, wrong, putAside, leaks } = await runFaults(
     { clips: 100, seed: 4711 },
     emulator(),
   );
+  assert.deepEqual(leaks, []);
   assert.ok(faults > 10, `${faults} faults`);
   assert.deepEqual({ delivered, objects, wrong, putAside }, {
     delivered: 100,

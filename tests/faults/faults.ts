@@ -15,6 +15,7 @@ import type { Clip } from "../../core/types.ts";
 import { type Azurite, startAzurite } from "../../simulators/azurite.ts";
 import { type ProxyFault, startFaultProxy } from "../../simulators/fault_proxy.ts";
 import { azureBlob } from "../../sinks/azure_blob.ts";
+import { createLeakSearch } from "../canary/leak_search.ts";
 import { FakeSpool, freshStatus, keepLog } from "../delivery/fakes.ts";
 import { seededRandom } from "../support/seeded_random.ts";
 
@@ -41,6 +42,8 @@ export interface FaultReport {
   readonly objects: number;
   /** Objects whose MD5 or size is not that of their clip, or that belong to no clip. */
   readonly wrong: number;
+  /** The account's key, found in a log line, a receipt or a state, in any of 40 encodings. */
+  readonly leaks: readonly string[];
   readonly seconds: number;
 }
 
@@ -91,6 +94,7 @@ export async function runFaults(options: FaultOptions, given?: Azurite): Promise
   const blobUrl = new URL(azurite.blobUrl);
   const proxy = cleanup.use(await startFaultProxy({ target: blobUrl.origin }));
   const container = `faults-${crypto.randomUUID().slice(0, 8)}`;
+  const log = keepLog();
   const sink = await azureBlob.open({
     name: "azure",
     config: {
@@ -100,7 +104,7 @@ export async function runFaults(options: FaultOptions, given?: Azurite): Promise
       prefix: "",
       blockSize: 2 ** 22,
     },
-    log: keepLog(),
+    log,
     fetch,
   });
   const spool = new LongSpool();
@@ -138,7 +142,7 @@ export async function runFaults(options: FaultOptions, given?: Azurite): Promise
       monotonic: () => systemClock.monotonic() * 1000,
     },
     random,
-    log: keepLog(),
+    log,
     stallMs: 60_000_000,
     concurrency: 8,
   });
@@ -163,6 +167,9 @@ export async function runFaults(options: FaultOptions, given?: Azurite): Promise
   }
   await store.delete();
   const receipts = [...spool.receipts.values()];
+  const leakSearch = createLeakSearch({ accountKey: azurite.key });
+  for (const line of log.lines) leakSearch.printed(`${JSON.stringify(line)}\n`);
+  leakSearch.printed(JSON.stringify({ receipts, status, aside: [...spool.quarantined] }));
   return {
     clips: options.clips,
     requests: proxy.requests.length,
@@ -172,6 +179,7 @@ export async function runFaults(options: FaultOptions, given?: Azurite): Promise
     putAside: spool.quarantined.size,
     objects,
     wrong,
+    leaks: leakSearch.leaks(),
     seconds: Math.round((performance.now() - startMs) / 100) / 10,
   };
 }

@@ -1,6 +1,7 @@
 /**
  * `deno task faults [--clips N] [--seed S] [--json]`: the full run of `faults.ts`, 10,000 clips
- * without other word. Exit code 1 if one clip is missing, wrong or there twice.
+ * without other word. Exit code 1 if one clip is missing, wrong or there twice, or a
+ * secret was told.
  *
  * @module
  */
@@ -21,6 +22,8 @@ const report = await runFaults({
   onProgress: (arrived) => console.error(`${arrived} of ${clips}`),
 });
 if (values.json) console.log(JSON.stringify(report));
-else console.table(report);
-const { delivered, objects, wrong, putAside } = report;
-Deno.exit(delivered === clips && objects === clips && wrong + putAside === 0 ? 0 : 1);
+else console.table({ ...report, leaks: report.leaks.length });
+const { delivered, objects, wrong, putAside, leaks } = report;
+Deno.exit(
+  delivered === clips && objects === clips && wrong + putAside + leaks.length === 0 ? 0 : 1,
+);
