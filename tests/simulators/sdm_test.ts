@@ -1,6 +1,5 @@
 /** The simulated Device Access project holds to what is known of the real one. */
 import assert from "node:assert/strict";
-import { parseDevice } from "../../core/sources/google/devices.ts";
 import type { SdmCameraOptions } from "../../simulators/sdm/camera.ts";
 import { startSdmSimulator } from "../../simulators/sdm/simulator.ts";
 import { connect } from "node:net";
@@ -106,26 +105,6 @@ Deno.test("wrong family, battery, one stream, unknown device, dead token: each i
   assert.match((await world.get("devices/none")).body.error.message, /^Device .* not found\.$/);
   await world.clock.advance(3_600_000);
   assert.equal((await world.get("devices")).body.error.status, "UNAUTHENTICATED");
-});
-
-Deno.test("whatever a device says of itself, reading it throws nothing", () => {
-  const random = seededRandom(4);
-  const values = [null, 1, "x", [], {}, ["WEB_RTC"], "enterprises/p/devices/d", { displayName: 3 }];
-  const any = () => values[Math.floor(random() * values.length)];
-  for (let i = 0; i < 5000; i++) {
-    parseDevice({
-      name: random() < 0.7 ? "enterprises/p/devices/d" : any(),
-      type: any(),
-      traits: {
-        "sdm.devices.traits.Info": random() < 0.5 ? { customName: any() } : any(),
-        "sdm.devices.traits.CameraLiveStream": random() < 0.7
-          ? { supportedProtocols: any(), maxVideoResolution: { width: any(), height: any() } }
-          : any(),
-      },
-      parentRelations: random() < 0.5 ? [any(), { displayName: any() }] : any(),
-    });
-    parseDevice(any());
-  }
 });
 
 /** Asks an RTSP server for a description, and goes on to PLAY where it is told to; gives the status. */

@@ -18,38 +18,7 @@ import { MediaError } from "../../core/media/media_error.ts";
 import { createPacketizer } from "../../simulators/rtsp/packets.ts";
 import { createCodedScene } from "../../simulators/scene/coded_scene.ts";
 import { seededRandom } from "../support/seeded_random.ts";
-
-/** Inputs for each parser; nightly runs set FUZZ=1000000. */
-const INPUTS = Number(Deno.env.get("FUZZ") ?? 100_000);
-
-type Random = () => number;
-const below = (random: Random, limit: number) => Math.floor(random() * limit);
-
-/** A text with letters changed, left out, doubled, or cut off. */
-function spoiled(text: string, random: Random): string {
-  let result = text;
-  for (let changes = 1 + below(random, 4); changes > 0; changes--) {
-    const at = below(random, result.length);
-    const kind = below(random, 5);
-    const letter = String.fromCharCode(below(random, kind === 0 ? 128 : 256));
-    if (kind <= 1) result = result.slice(0, at) + letter + result.slice(at + 1);
-    else if (kind === 2) result = result.slice(0, at) + result.slice(at + below(random, 20));
-    else if (kind === 3) result = result.slice(0, at) + result.slice(Math.max(0, at - 30));
-    else result = result.slice(0, at) + "9999999999" + result.slice(at);
-  }
-  return result.slice(0, 4000);
-}
-
-function spoiledBytes(bytes: Uint8Array, random: Random): Uint8Array {
-  const result = bytes.slice(0, random() < 0.2 ? below(random, bytes.length + 1) : bytes.length);
-  for (let changes = below(random, 4); changes > 0 && result.length > 0; changes--) {
-    result[below(random, Math.min(result.length, random() < 0.7 ? 24 : result.length))] = below(
-      random,
-      256,
-    );
-  }
-  return result;
-}
+import { FUZZ_INPUTS, spoiled, spoiledBytes } from "../support/spoiled.ts";
 
 function only(
   error: unknown,
@@ -69,7 +38,7 @@ const SDP =
 
 Deno.test("RTSP messages, fields and addresses: only RtspError comes out", () => {
   const random = seededRandom(1);
-  for (let i = 0; i < INPUTS; i++) {
+  for (let i = 0; i < FUZZ_INPUTS; i++) {
     const text = spoiled(ANSWER, random);
     try {
       const { message } = parseHead(text);
@@ -86,7 +55,7 @@ Deno.test("RTSP messages, fields and addresses: only RtspError comes out", () =>
 
 Deno.test("SDP, and the streams made from it: only RtspError comes out", () => {
   const random = seededRandom(2);
-  for (let i = 0; i < INPUTS; i++) {
+  for (let i = 0; i < FUZZ_INPUTS; i++) {
     try {
       const { media } = parseSdp(spoiled(SDP, random));
       assert.ok(media.length <= 32);
@@ -108,7 +77,7 @@ Deno.test("the byte stream of a connection: spoiled anywhere, it is brought back
   const frame = Uint8Array.of(0x24, 0, 0, 20, 0x80, 96, ...new Uint8Array(18));
   const message = new TextEncoder().encode(`${ANSWER}\r\n\r\nbody`);
   let frames = 0;
-  for (let i = 0; i < INPUTS / 20; i++) {
+  for (let i = 0; i < FUZZ_INPUTS / 20; i++) {
     const reader = new InterleavedReader({ onFrame: () => frames++, onMessage: () => {} });
     reader.channels.add(0).add(1);
     for (let part = 0; part < 20; part++) {
@@ -124,7 +93,7 @@ Deno.test("the byte stream of a connection: spoiled anywhere, it is brought back
       }
     }
   }
-  assert.ok(frames > INPUTS / 20, `only ${frames} frames were found`);
+  assert.ok(frames > FUZZ_INPUTS / 20, `only ${frames} frames were found`);
 });
 
 Deno.test("declared lengths are not believed: 4 GB bodies and endless heads end with RtspError", () => {
@@ -187,7 +156,7 @@ for (const codec of ["h264", "h265"] as const) {
       audio,
     });
     let inputs = 0;
-    for (let index = 0; inputs < INPUTS; index++) {
+    for (let index = 0; inputs < FUZZ_INPUTS; index++) {
       const picture = scene.picture(index);
       pipeline.arrive(picture.ptsUs / 1000, 1_700_000_000_000 + picture.ptsUs / 1000);
       const packets = packetizer.video(picture, picture.parameterSets).map((data) =>
@@ -215,7 +184,7 @@ Deno.test("sequence parameter sets: only MediaError comes out", () => {
     [parseH264Sps, Uint8Array.fromBase64("Z0IAKeKQFAe2AtwEBAaQeJEV")],
     [parseH265Sps, Uint8Array.fromBase64("QgEBAWAAAAMAkAAAAwAAAwA8oAoIDBYpZuS7AA==")],
   ] as const;
-  for (let i = 0; i < INPUTS; i++) {
+  for (let i = 0; i < FUZZ_INPUTS; i++) {
     const [parse, set] = sets[i % 2] ?? sets[0];
     const bytes = spoiledBytes(set, random);
     if (bytes.length > 0) bytes[0] = set[0] ?? 0;

@@ -67,7 +67,7 @@ Deno.test("any numbers at all leave the buffer bounded and alive", () => {
   const random = seededRandom(3);
   let out = 0;
   const buffer = new ReorderBuffer<number>({ windowMs: 250, onPacket: () => out++ });
-  for (let i = 0; i < 50_000; i++) {
+  for (let i = 0; i < 100_000; i++) {
     buffer.push(i, {
       sequence: Math.floor(random() * 65_536),
       ssrc: random() < 0.001 ? 2 : 1,
@@ -99,30 +99,8 @@ Deno.test("an answer with Nest's quirks becomes one that can be taken", () => {
     "a=candidate:nest1 1 udp 2113939711 142.250.9.127 19305 typ host generation 0",
   ]);
   assert.ok(fixed.includes("a=sendonly") && !fixed.includes("a=sendrecv"));
-  assert.equal(offerForNest("a=mid:0\r\na=ice-options:trickle\r\na=x\r\n"), "a=mid:0\r\na=x\r\n");
-});
-
-Deno.test("whatever is in an answer, putting it right throws nothing but its own error", () => {
-  const random = seededRandom(11);
-  const parts = [
-    "a=candidate:",
-    " 1 udp ",
-    "m=audio ",
-    "a=sendrecv",
-    "\r\n",
-    "[::1]",
-    "\0",
-    "9".repeat(50),
-    "typ host",
-  ];
-  for (let i = 0; i < 5000; i++) {
-    const text = Array.from(
-      { length: Math.floor(random() * 20) },
-      () => parts[Math.floor(random() * parts.length)],
-    ).join("");
-    answerForWerift(text, { loopback: random() < 0.5 });
-  }
   assert.throws(() => answerForWerift("x".repeat(70_000), { loopback: false }), /70000 characters/);
+  assert.equal(offerForNest("a=mid:0\r\na=ice-options:trickle\r\na=x\r\n"), "a=mid:0\r\na=x\r\n");
 });
 
 /** Streams that live only seconds need more than Google allows. */

@@ -84,8 +84,7 @@ export function createFoyer(
         ...[textField(1, sdp), ...join(camera, "offer")],
         ...[numberField(6, 1), numberField(8, 2)],
       ];
-      const answer = await call("JoinStream", { fields, signal });
-      const [answerSdp, streamId] = [textOf(answer, 1), textOf(answer, 3)];
+      const { answerSdp, streamId } = parseJoinStream(await call("JoinStream", { fields, signal }));
       if (answerSdp === "" || streamId === "") {
         throw sourceError(
           "protocol",
@@ -99,11 +98,22 @@ export function createFoyer(
     },
     async extend(camera, { streamId, signal }) {
       const fields = [...join(camera, "extend"), textField(4, streamId)];
-      return numberOf(await call("JoinStream", { fields, signal }), 5) === EXTENDED;
+      return parseJoinStream(await call("JoinStream", { fields, signal })).isExtended;
     },
     async end(camera, { streamId, signal }) {
       const fields = [...join(camera, "end"), textField(4, streamId), numberField(7, 2)];
       await call("JoinStream", { fields, signal });
     },
+  };
+}
+
+/** What comes back from `JoinStream`, whatever it was asked for; empty texts where it has none. */
+export function parseJoinStream(
+  answer: Uint8Array,
+): { readonly answerSdp: string; readonly streamId: string; readonly isExtended: boolean } {
+  return {
+    answerSdp: textOf(answer, 1),
+    streamId: textOf(answer, 3),
+    isExtended: numberOf(answer, 5) === EXTENDED,
   };
 }

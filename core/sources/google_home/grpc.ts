@@ -106,7 +106,8 @@ function framed(message: Uint8Array): Uint8Array {
   return frame;
 }
 
-function unframed(answer: Uint8Array, what: string): Uint8Array {
+/** The message of an answer. @throws a source error of the kind `protocol` */
+export function unframed(answer: Uint8Array, what: string): Uint8Array {
   const view = new DataView(answer.buffer, answer.byteOffset, answer.byteLength);
   if (answer.length < 5 || answer[0] !== 0 || view.getUint32(1) !== answer.length - 5) {
     throw passingError(

@@ -344,7 +344,7 @@ class LiveSession implements WebRtcSession {
 }
 
 /** The sound of an answer; `undefined` where the camera sends none. */
-function opusOf(answerSdp: string): SdpMedia | undefined {
+export function opusOf(answerSdp: string): SdpMedia | undefined {
   const section = answerSdp.split(/^(?=m=)/m).find((part) => part.startsWith("m=audio "));
   const payloadType = /^a=rtpmap:(\d+) opus\/48000/mi.exec(section ?? "")?.[1];
   if (section === undefined || payloadType === undefined || /^m=audio 0 /.test(section)) {
