@@ -176,14 +176,19 @@ Deno.test({
       const counters: number[] = [];
       const keys = new Set<number>();
       let sounds = 0;
-      // By pictures that came, not by time: a slow machine is to see the same.
+      // By pictures that came and packets that were spoiled, not by time: a slow machine, where other
+      // packets meet other pictures, is to see the same.
       let cut: Promise<number> | undefined;
       let cutMs = 0;
       let cutAt = Infinity;
+      let spoiledAt = 0;
+      const { counts } = through;
       for await (const unit of session) {
-        const isSpoiled = counters.length > 10 && counters.length < cutAt + 30;
+        const isSpoiled = counters.length > 10 &&
+          (counters.length < cutAt + 30 || counts.lost < 20 || counts.swapped < 20);
         through.faults.lossPercent = isSpoiled ? 5 : 0;
         through.faults.swapPercent = isSpoiled ? 5 : 0;
+        if (isSpoiled) spoiledAt = counters.length;
         if (counters.length >= 45 && cut === undefined) {
           cutAt = counters.length;
           cut = cutFor(through, 3000);
@@ -201,7 +206,7 @@ Deno.test({
         counters.push(counter);
         if (unit.isKey) keys.add(counter);
         unit.release?.();
-        if (cutMs > 0 && counters.length >= cutAt + 60) break;
+        if (cutMs > 0 && counters.length >= spoiledAt + 30) break;
       }
       // In order, none twice, and after every hole a key picture.
       assert.deepEqual(counters, [...new Set(counters)].sort((a, b) => a - b));
@@ -211,9 +216,8 @@ Deno.test({
         if (counter !== before + 1) assert.ok(keys.has(counter), `${counter} after ${before}`);
         missing += counter - before - 1;
       }
-      const { counts } = through;
       const told = JSON.stringify({ ...counts, missing, ...session.counters, sounds });
-      assert.ok(counts.lost > 10 && counts.swapped > 10 && counts.cut > 50, told);
+      assert.ok(counts.lost >= 20 && counts.swapped >= 20 && counts.cut > 0, told);
       // At most the cut, what follows up to the next key picture (one a second), and little else: what
       // GStreamer still has of the cut is asked for again, and comes.
       assert.ok(missing <= (cutMs / 1000 + 3) * FPS, `cut for ${cutMs} ms: ${told}`);
