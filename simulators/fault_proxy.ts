@@ -134,15 +134,15 @@ export async function startFaultProxy(
       upstream.on("response", resolve);
       upstream.on("error", reject);
     });
-    answered.catch(() => {}); // awaited below, perhaps after the body has failed
+    let answer: IncomingMessage;
     try {
-      await sendBody(incoming, upstream, seen, fault);
+      // A server that refuses a request answers before it has the body, or takes no more of it.
+      const sent = sendBody(incoming, { upstream, answered, seen, fault });
+      answer = await Promise.race([answered, sent.then(() => answered)]);
     } catch (error) {
       upstream.destroy();
       throw error;
     }
-    upstream.end();
-    const answer = await answered;
     seen.status = answer.statusCode ?? 0;
     if (fault?.kind === "lose-answer") {
       for await (const _ of answer);
@@ -153,18 +153,29 @@ export async function startFaultProxy(
     outgoing.end();
   }
 
+  /** Passes the body on; what comes after the answer is taken from the client and dropped. */
   async function sendBody(
     incoming: IncomingMessage,
-    upstream: ReturnType<typeof request>,
-    seen: ProxiedRequest,
-    fault: ProxyFault | undefined,
+    { upstream, answered, seen, fault }: {
+      readonly upstream: ReturnType<typeof request>;
+      readonly answered: Promise<unknown>;
+      readonly seen: ProxiedRequest;
+      readonly fault: ProxyFault | undefined;
+    },
   ): Promise<void> {
+    let isAnswered = false;
+    const over = answered.then(() => void (isAnswered = true));
+    over.catch(() => {}); // raced below
     const write = (chunk: Uint8Array) =>
-      new Promise<void>((resolve, reject) =>
-        upstream.write(chunk, (error) => error ? reject(error) : resolve())
-      );
+      Promise.race([
+        over,
+        new Promise<void>((resolve, reject) =>
+          upstream.write(chunk, (error) => error ? reject(error) : resolve())
+        ),
+      ]);
     if (fault?.kind === "reset" && fault.afterBytes === 0) throw new Error("reset");
     for await (const chunk of incoming as AsyncIterable<Uint8Array>) {
+      if (isAnswered) continue;
       let part = chunk;
       if (fault?.kind === "damage" && fault.at >= seen.bodyBytes) {
         const at = fault.at - seen.bodyBytes;
@@ -187,6 +198,7 @@ export async function startFaultProxy(
       seen.bodyBytes += part.length;
       if (cut) throw new Error("reset");
     }
+    if (!isAnswered) upstream.end();
   }
 
   server.keepAliveTimeout = 1000;
