@@ -135,7 +135,7 @@ export default defineSink({
 });
 `;
     await writeFile(`${folder}/toy.js`, text);
-    const endsAtMs = systemClock.now() + 2 * 86_400_000;
+    const endsAtMs = systemClock.now() + 47.5 * 3_600_000;
     await using host = await isolated("./toy.js", { folder });
     const { sink, dispose } = await host.open({ config: { endsAtMs }, log });
     const stop = new AbortController();

@@ -70,9 +70,10 @@ Deno.test("a plugin is a package of a registry, pinned to its version", () =>
 Deno.test("the installed command takes a file, a folder and a package", () =>
   inTempFolder(async (cwd) => {
     await using _registry = await startToyRegistry(cwd);
+    // It has a lock file of its own, for which it asks the registry: the network's settings stay.
     const env = {
-      ...{ HOME: cwd, PATH: Deno.env.get("PATH") ?? "", DENO_DIR: await denoFolder() },
-      ...{ NO_COLOR: "1", XDG_CONFIG_HOME: cwd },
+      ...Deno.env.toObject(),
+      ...{ HOME: cwd, DENO_DIR: await denoFolder(), NO_COLOR: "1", XDG_CONFIG_HOME: cwd },
     };
     const root = new URL("../../", import.meta.url);
     // As the README has it.
