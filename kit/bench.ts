@@ -60,6 +60,8 @@ export class Bench implements AsyncDisposable {
   readonly notes: string[] = [];
   /** What has to end soon ends within this, ms: real time, so generous. */
   readonly soonMs: number;
+  /** What has to end at all, ms. */
+  readonly answerMs: number;
   readonly #folder: string;
   readonly #opened: OpenedSink[] = [];
   readonly #keys = new Set<string>();
@@ -76,6 +78,7 @@ export class Bench implements AsyncDisposable {
     this.http = made.http;
     this.tcp = made.tcp;
     this.soonMs = made.soonMs;
+    this.answerMs = Math.max(30_000, 4 * made.soonMs);
     this.#folder = made.folder;
   }
 
@@ -178,7 +181,7 @@ export class Bench implements AsyncDisposable {
   async renew(): Promise<void> {
     this.#shared = this.#wrong = undefined;
     for (const { sink, dispose } of this.#opened.splice(0)) {
-      await within(5000, "close", sink.close?.() ?? Promise.resolve()).catch(() => {});
+      await within(this.soonMs, "close", sink.close?.() ?? Promise.resolve()).catch(() => {});
       await dispose();
     }
     this.#endings = 0;
@@ -195,7 +198,7 @@ export class Bench implements AsyncDisposable {
     options: Partial<PutOptions> & { readonly on?: Sink; readonly limitMs?: number } = {},
   ): Promise<Outcome> {
     // A busy machine or a distant store may be as slow as 4 MB/s and yet do all right.
-    const { on, limitMs = 20_000 + clip.bytes / 4000, ...rest } = options;
+    const { on, limitMs = this.answerMs + clip.bytes / 4000, ...rest } = options;
     const sink = on ?? await this.sink();
     this.#keys.add(clip.key);
     try {
@@ -233,6 +236,22 @@ export class Bench implements AsyncDisposable {
     }
   }
 
+  /**
+   * Waits until a put meets the fault that was set: a request, or bytes of a connection, have come to
+   * the proxy since `seen`. One that has settled will not.
+   */
+  async reached(put: Promise<Outcome>, seen: number): Promise<void> {
+    let isOver = false;
+    const over = () => void (isOver = true);
+    put.then(over, over);
+    while (!isOver && this.seen === seen) await systemClock.sleep(10);
+  }
+
+  /** How much has come to the proxy so far: for {@linkcode Bench.reached}. */
+  get seen(): number {
+    return this.http?.requests.length ?? this.tcp?.takenBytes ?? 0;
+  }
+
   /** A put that is awaited later, when something else was done: what fails meanwhile is told then. */
   begin(...put: Parameters<Bench["put"]>): Promise<Outcome> {
     const outcome = this.put(...put);
@@ -265,13 +284,15 @@ export class Bench implements AsyncDisposable {
     clip: Clip,
     options: Parameters<Bench["put"]>[1] = {},
   ): Promise<PutResult> {
-    for (let attempt = 2; attempt < 12; attempt++) {
+    const untilMs = systemClock.monotonic() + this.answerMs;
+    let attempt = 2;
+    for (; systemClock.monotonic() < untilMs; attempt++) {
       const { result, error } = await this.put(clip, { ...options, attempt });
       if (result !== undefined) return result;
       if (sinkErrorKind(error) !== "retry") break;
       await systemClock.sleep(200);
     }
-    return await this.mustPut(clip, { ...options, attempt: 12 });
+    return await this.mustPut(clip, { ...options, attempt });
   }
 
   /** Puts a clip that must fail, and with this kind. */
@@ -298,20 +319,24 @@ export class Bench implements AsyncDisposable {
   /** Calls `stat`. */
   async stat(key: string, sink?: Sink): Promise<StoredObject | undefined> {
     const on = sink ?? await this.sink();
-    return await within(10_000, "stat", on.stat?.(key, look()) ?? Promise.resolve(undefined));
+    return await within(
+      this.answerMs,
+      "stat",
+      on.stat?.(key, look()) ?? Promise.resolve(undefined),
+    );
   }
 
   /** Calls `remove`. */
   async remove(key: string): Promise<void> {
     const sink = await this.sink();
-    await within(10_000, "remove", sink.remove?.(key, look()) ?? Promise.resolve());
+    await within(this.answerMs, "remove", sink.remove?.(key, look()) ?? Promise.resolve());
   }
 
   /** Calls `check`; gives what it threw. */
   async check(sink?: Sink): Promise<{ readonly error?: unknown }> {
     const on = sink ?? await this.sink();
     try {
-      await within(10_000, "check", on.check?.(look()) ?? Promise.resolve());
+      await within(this.answerMs, "check", on.check?.(look()) ?? Promise.resolve());
       return {};
     } catch (error) {
       if (error instanceof CaseFailed) throw error;

@@ -14,6 +14,7 @@ import {
   type PluginAbout,
   type PluginDescriber,
   PluginError,
+  type PluginLimits,
   readPluginGraph,
   secretTexts,
 } from "../core/plugins/mod.ts";
@@ -30,10 +31,16 @@ const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };
  */
 export async function isolated(
   from: string,
-  { folder, signal }: { readonly folder: string; readonly signal?: AbortSignal },
+  { folder, signal, limits }: {
+    readonly folder: string;
+    readonly signal?: AbortSignal;
+    /** How long it is waited for; as for its users by default. */
+    readonly limits?: PluginLimits;
+  },
 ): Promise<SinkHost> {
   const graph = await readPluginGraph(from, { folder, ...(signal ? { signal } : {}) });
-  const opened = () => openDescriber({ graph, log: silent, clock: systemClock });
+  const patience = limits === undefined ? {} : { limits };
+  const opened = () => openDescriber({ graph, log: silent, clock: systemClock, ...patience });
   let describer: PluginDescriber | undefined = await opened();
   const { about } = describer;
   const schema = plainSchema(understoodSchema(about.schema))["~standard"];
@@ -94,6 +101,7 @@ export async function isolated(
         onEnded: (why) => endings.push(why),
         unapproved: { graph, about: asked },
         handover: tmpdir(),
+        ...patience,
       });
       try {
         await sink.ready();

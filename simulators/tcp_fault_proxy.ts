@@ -36,6 +36,8 @@ export interface TcpFaultProxy extends AsyncDisposable {
   readonly connections: readonly TcpConnection[];
   /** Bytes from clients that were passed on since the fault was set. */
   readonly bytesSinceFault: number;
+  /** Bytes that clients have sent, also those that were not passed on. */
+  readonly takenBytes: number;
   /** Sets what goes wrong from now on, until the next call; `undefined` ends it. */
   fail(fault: TcpFault | undefined): void;
   /** Breaks all connections and frees the port. */
@@ -51,6 +53,7 @@ export async function startTcpFaultProxy(
   const sockets = new Set<Socket>();
   let fault: TcpFault | undefined;
   let bytesSinceFault = 0;
+  let takenBytes = 0;
   /** Those who wait for the fault to end. */
   let changed = Promise.withResolvers<void>();
 
@@ -78,6 +81,7 @@ export async function startTcpFaultProxy(
       socket.on("close", end);
     }
     void forward(client, async (chunk) => {
+      takenBytes += chunk.length;
       if (fault?.kind === "silence") return;
       let part: Uint8Array = chunk;
       while (fault?.kind === "hold" && bytesSinceFault + part.length > fault.afterBytes) {
@@ -109,6 +113,9 @@ export async function startTcpFaultProxy(
     connections,
     get bytesSinceFault() {
       return bytesSinceFault;
+    },
+    get takenBytes() {
+      return takenBytes;
     },
     fail: (next) => {
       fault = next;

@@ -12,6 +12,7 @@ export {
 } from "./approvals.ts";
 export { PluginError, type PluginGraph, readPluginGraph } from "./graph.ts";
 export type { PluginAbout } from "./messages.ts";
+export type { PluginLimits } from "./process.ts";
 export { type Granted, type Rights, rightsOf } from "./rights.ts";
 export { secretTexts } from "./secrets.ts";
 export {

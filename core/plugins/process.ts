@@ -37,8 +37,15 @@ export interface ProcessOptions {
   readonly handover?: string;
   /** Most memory of the process, bytes. */
   readonly memoryBytes?: number;
-  /** Time to load and open, ms. */
+  readonly limits?: PluginLimits;
+}
+
+/** How long a plugin is waited for. Tests on a busy machine wait longer than its users do. */
+export interface PluginLimits {
+  /** To load and open, ms; 20 s by default. */
   readonly startMs?: number;
+  /** For one that was told to stop, ms; 1.5 s by default. */
+  readonly stopMs?: number;
 }
 
 /** A call of the sink's. */
@@ -130,7 +137,7 @@ export class PluginProcess {
       permissions: workerPermissions(options),
     });
     const settled = new AbortController();
-    const limitMs = options.startMs ?? START_MS;
+    const limitMs = options.limits?.startMs ?? START_MS;
     clock.sleep(limitMs, { signal: settled.signal }).then(() => {
       process.kill(`it was not open after ${limitMs / 1000} s`);
     }, () => {});
@@ -166,7 +173,8 @@ export class PluginProcess {
     } = {},
   ): Promise<unknown> {
     const { signal, clip, progress, limitMs } = options;
-    const { clock } = this.#options;
+    const { clock, limits } = this.#options;
+    const stopMs = limits?.stopMs ?? STOP_MS;
     signal?.throwIfAborted();
     if (this.#isOver) throw new SinkError("retry", this.#why ?? "the plugin has ended");
     const id = ++this.#lastId;
@@ -180,8 +188,8 @@ export class PluginProcess {
     const settled = new AbortController();
     const stop = () => {
       this.#send({ t: "abort", id, reason: "stopped" });
-      clock.sleep(STOP_MS, { signal: settled.signal }).then(
-        () => this.kill(`it did not stop when told to, within ${STOP_MS / 1000} s`),
+      clock.sleep(stopMs, { signal: settled.signal }).then(
+        () => this.kill(`it did not stop when told to, within ${stopMs / 1000} s`),
         () => {},
       );
     };

@@ -23,7 +23,7 @@ import {
 import type { Approval } from "./approvals.ts";
 import { PluginError, type PluginGraph, readPluginGraph } from "./graph.ts";
 import type { PluginAbout } from "./messages.ts";
-import { PluginProcess } from "./process.ts";
+import { type PluginLimits, PluginProcess } from "./process.ts";
 import { type Rights, rightsOf } from "./rights.ts";
 
 /** What is needed to run a plugin. */
@@ -52,6 +52,7 @@ export interface PluginSinkOptions {
    */
   readonly unapproved?: { readonly graph: PluginGraph; readonly about: PluginAbout };
   readonly memoryBytes?: number;
+  readonly limits?: PluginLimits;
   /**
    * A folder on the disk of the clips' files, for names of those that are under way. Where a disk has
    * no second names, and where this is left out, a clip's bytes go through a pipe.
@@ -103,7 +104,7 @@ const NO_RIGHTS: Rights = { hosts: [], run: [], read: [], write: [], scratch: fa
 export async function describePlugin(
   asking:
     & { readonly graph: PluginGraph; readonly options?: unknown; readonly name?: string }
-    & Pick<PluginSinkOptions, "log" | "clock">,
+    & Pick<PluginSinkOptions, "log" | "clock" | "limits">,
 ): Promise<PluginAbout> {
   await using describer = await openDescriber(asking);
   return describer.about;
@@ -119,7 +120,7 @@ export interface PluginDescriber extends AsyncDisposable {
 
 /** Starts a plugin to be asked; it gets no rights for that. @throws what is wrong with it */
 export async function openDescriber(
-  { graph, options, name = "", log, clock }: Parameters<typeof describePlugin>[0],
+  { graph, options, name = "", log, clock, limits }: Parameters<typeof describePlugin>[0],
 ): Promise<PluginDescriber> {
   const { process, about } = await PluginProcess.start({
     graph,
@@ -133,6 +134,7 @@ export async function openDescriber(
     log,
     clock,
     reveal: () => Promise.reject(new Error("a secret may not be read while options are checked")),
+    ...(limits === undefined ? {} : { limits }),
   });
   const dispose = async () => {
     process.kill("it was only asked what it is");
@@ -354,6 +356,7 @@ class IsolatedSink implements PluginSink {
         reveal: (text) => this.#reveal(text),
         ...(this.#options.onRefused ? { onRefused: this.#options.onRefused } : {}),
         ...(this.#options.memoryBytes ? { memoryBytes: this.#options.memoryBytes } : {}),
+        ...(this.#options.limits ? { limits: this.#options.limits } : {}),
         ...(this.#handover === undefined ? {} : { handover: this.#handover }),
         onOver: (why) => {
           if (isOpen && !this.#closed) this.#options.onEnded?.(why);

@@ -88,15 +88,12 @@ export const stopCases: readonly KitCase[] = [
     run: async (bench) => {
       needsNetwork(bench);
       await bench.mustPut(testClip(10)); // so that whatever is made once is there
-      const seen = bench.http?.requests.length ?? 0;
       bench.fail({ kind: "silence" });
       bench.tcp?.fail({ kind: "silence" });
+      const { seen } = bench;
       const abort = new AbortController();
-      const put = bench.begin(testClip(1000), { signal: abort.signal, limitMs: 2 * bench.soonMs });
-      for (let turn = 0; turn < 100 && bench.http?.requests.length === seen; turn++) {
-        await systemClock.sleep(10);
-      }
-      if (bench.tcp) await systemClock.sleep(200);
+      const put = bench.begin(testClip(1000), { signal: abort.signal });
+      await bench.reached(put, seen);
       abort.abort(new Error("stop"));
       const { result } = await within(
         bench.soonMs,
@@ -197,8 +194,12 @@ export const stopCases: readonly KitCase[] = [
       bench.tcp?.fail({ kind: "hold", afterBytes: 2 ** 20 });
       const abort = new AbortController();
       const clip = testClip(200 * 2 ** 20);
-      const put = bench.begin(clip, { signal: abort.signal, limitMs: 30_000 });
-      for (let turn = 0; turn < 200 && clip.pulledBytes === 0; turn++) await systemClock.sleep(50);
+      const put = bench.begin(clip, { signal: abort.signal });
+      let isOver = false;
+      const over = () => void (isOver = true);
+      put.then(over, over);
+      // One that reads all of it first sends nothing until then, however long that takes.
+      while (!isOver && sentBytes(bench) - passed < 2 ** 19) await systemClock.sleep(20);
       await quiet(() => clip.pulledBytes + sentBytes(bench));
       const ahead = clip.pulledBytes - (sentBytes(bench) - passed);
       abort.abort(new Error("stop"));
@@ -230,11 +231,12 @@ export const stopCases: readonly KitCase[] = [
       const abort = new AbortController();
       bench.fail({ kind: "silence" });
       bench.tcp?.fail({ kind: "silence" });
-      const put = bench.begin(testClip(1000), {
+      const { seen } = bench;
+      const read = Promise.withResolvers<void>();
+      const put = bench.begin(testClip(1000, { onRead: () => read.resolve() }), {
         signal: abort.signal,
-        limitMs: 4 * bench.soonMs,
       });
-      await systemClock.sleep(100);
+      await (bench.url === "" ? Promise.race([read.promise, put]) : bench.reached(put, seen));
       try {
         await within(
           bench.soonMs,

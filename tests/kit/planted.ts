@@ -78,6 +78,7 @@ export function plantedSink(defect?: Defect): SinkPlugin<Options> {
       const has = (name: Defect) => (defect ?? config.defect) === name;
       let firstToken: string | undefined;
       let shared: Uint8Array | undefined;
+      let another: PromiseWithResolvers<void> | undefined;
       const stored = new Set<string>();
       const never = new AbortController().signal;
       const place = (key: string) =>
@@ -130,7 +131,9 @@ export function plantedSink(defect?: Defect): SinkPlugin<Options> {
           const parts = [];
           for await (const part of provenBytes(clip, options)) parts.push(part);
           shared = new Uint8Array(await new Blob(parts).arrayBuffer());
-          await new Promise((done) => setTimeout(done, 200));
+          // The first waits until another has put its bytes in the place of these.
+          if (another === undefined) await (another = Promise.withResolvers()).promise;
+          else another.resolve();
           delete extra["x-sha256"];
           return await httpSend({
             method: "PUT",

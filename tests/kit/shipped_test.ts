@@ -8,7 +8,7 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { isolated, type SinkTest } from "../../kit/mod.ts";
-import { testWithKit } from "./support.ts";
+import { PATIENT, testWithKit } from "./support.ts";
 
 const PLUGINS = new URL("../../plugins/", import.meta.url);
 
@@ -17,7 +17,11 @@ for (const { name } of readdirSync(PLUGINS, { withFileTypes: true })) {
   const tests = await import(new URL("camsink.test.ts", folder).href) as Record<string, SinkTest>;
   for (const [which, test] of Object.entries(tests)) {
     testWithKit(which === "default" ? name : `${name}, ${which}`, {
-      host: () => isolated(fileURLToPath(folder), { folder: fileURLToPath(PLUGINS) }),
+      host: () =>
+        isolated(fileURLToPath(folder), {
+          folder: fileURLToPath(PLUGINS),
+          limits: PATIENT.limits,
+        }),
       test,
       skip: await test.unavailable?.(),
     });

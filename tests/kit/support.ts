@@ -6,6 +6,9 @@
  */
 import { type KitReport, runKit, type SinkHost, type SinkTest } from "../../kit/mod.ts";
 
+/** How long a busy machine is waited for. */
+export const PATIENT = { soonMs: 60_000, limits: { startMs: 240_000, stopMs: 60_000 } };
+
 /** What a failed case says, whole. */
 export function failures({ cases }: KitReport): string[] {
   return cases.filter(({ outcome }) => outcome === "failed")
@@ -27,7 +30,7 @@ export function testWithKit(
     ignore: skip !== undefined,
     fn: async (t) => {
       await using host = typeof options.host === "function" ? await options.host() : options.host;
-      const { cases, ok } = await runKit({ host, test });
+      const { cases, ok } = await runKit({ host, test, soonMs: PATIENT.soonMs });
       for (const { id, title, outcome, detail } of cases) {
         const suffix = outcome === "not-applicable" ? ` (does not apply: ${detail})` : "";
         await t.step({
