@@ -14,9 +14,9 @@ import { createLoopbackCertificate } from "../../simulators/certificate.ts";
 import { listenOnLoopback } from "../../simulators/http_server.ts";
 import { startKeyVault } from "../../simulators/key_vault.ts";
 import { startSnapshotCamera } from "../../simulators/snapshot_camera.ts";
-import { until } from "./until.ts";
 import { startEchoCamera } from "./echo_camera.ts";
 import { cliCommand, inTempFolder, killAndWait } from "../support/run_cli.ts";
+import { until } from "../support/until.ts";
 import { walkFiles } from "../support/walk_files.ts";
 import { ENCODINGS, leaksIn } from "./encodings.ts";
 

@@ -31,6 +31,7 @@ import { FakeSpool, freshStatus, keepLog } from "../delivery/fakes.ts";
 import { runFaults } from "../faults/faults.ts";
 import { retainTest } from "../delivery/retain.ts";
 import { createFakeClock } from "../support/fake_clock.ts";
+import { until as eventually } from "../support/until.ts";
 import { startCreateOnlyServer } from "./create_only_server.ts";
 import { inProcess, type SinkTest } from "../../kit/mod.ts";
 import { testWithKit } from "../kit/support.ts";
@@ -607,13 +608,15 @@ fact(
       secrets: [{ reference: "file:x", reveal: () => Promise.resolve(text) }],
     });
     const running = delivery.run(stop.signal);
-    const until = async (done: () => boolean) => {
-      for (let turn = 0; !done(); turn++) {
-        assert.ok(turn < 5000, "nothing came of it");
-        await new Promise((resolve) => setTimeout(resolve, 2));
-        await clock.advance(0);
-      }
-    };
+    const until = (isSo: () => boolean) =>
+      eventually(
+        async () => {
+          await clock.advance(0);
+          return isSo();
+        },
+        undefined,
+        2,
+      );
     await until(() => status.state === "parked");
     assert.equal(status.backlogClips, 1, "nothing is lost or put aside");
     // The new SAS is another text; Azure takes it.

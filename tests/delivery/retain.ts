@@ -15,6 +15,7 @@ import {
   TOY_TAIL,
   toyFragment,
 } from "../support/toy_clip.ts";
+import { until } from "../support/until.ts";
 import { keepLog } from "./fakes.ts";
 
 const HOUR = 3_600_000;
@@ -58,7 +59,7 @@ export async function retainTest(
     const running = keepRetention({ ...limits, name: "it", sink, spool, clock, log }, stop.signal);
     during?.();
     await clock.advance(60_000);
-    await settled(async () => await objects() <= left);
+    await until(async () => await objects() <= left);
     await clock.advance(60_000);
     stop.abort();
     await running;
@@ -82,13 +83,6 @@ export async function retainTest(
   await spool.pin(keys[3]!);
   await run({ sizeBytes: 2 * bytes }, 2);
   assert.deepEqual(states().slice(3), ["stored", "removed", "stored"]);
-}
-
-async function settled(done: () => Promise<boolean>): Promise<void> {
-  for (let turn = 0; !await done(); turn++) {
-    assert.ok(turn < 100, "nothing came of it");
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
 }
 
 async function record(spool: Spool, start: Date): Promise<string> {

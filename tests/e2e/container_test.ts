@@ -13,6 +13,7 @@ import { readClip } from "../support/clip_frames.ts";
 import { needs } from "../support/programs.ts";
 import { copyTree } from "../support/release.ts";
 import { inTempFolder } from "../support/run_cli.ts";
+import { PATIENCE_MS } from "../support/until.ts";
 import { walkFiles } from "../support/walk_files.ts";
 
 const tools = needs(
@@ -200,7 +201,7 @@ async function withRegistry(folder: string, body: (host: string) => Promise<void
     stderr: "null",
   }).spawn();
   try {
-    const signal = AbortSignal.timeout(30_000);
+    const signal = AbortSignal.timeout(PATIENCE_MS);
     for (let up = false; !up;) {
       signal.throwIfAborted();
       up = await fetch(`http://${host}/v2/`).then(
@@ -334,7 +335,7 @@ async function record(
       ? (await Array.fromAsync(clips.listBlobsFlat())).map(({ name }) => name)
       : [];
   try {
-    const signal = AbortSignal.timeout(180_000);
+    const signal = AbortSignal.timeout(600_000);
     let last = "";
     for (let ready = false; !ready;) {
       assert.ok(!signal.aborted, `it does not become healthy: ${last}`);

@@ -13,6 +13,7 @@ import { findProgram } from "../support/programs.ts";
 import { bareCommand, compile, copyTree, ROOT, runBare, type Said } from "../support/release.ts";
 import { inTempFolder } from "../support/run_cli.ts";
 import { startToyRegistry, TOY_CONFIG, writeToyFolder } from "../support/toy_plugin.ts";
+import { PATIENCE_MS } from "../support/until.ts";
 import { walkFiles } from "../support/walk_files.ts";
 
 /** The shell script and the cache are for systems that have a shell. */
@@ -186,7 +187,7 @@ releaseTest(
 
 /** Waits until a folder has an entry such as this. */
 async function folderWith(folder: string, wanted: (name: string) => boolean): Promise<void> {
-  const signal = AbortSignal.timeout(20_000);
+  const signal = AbortSignal.timeout(PATIENCE_MS);
   while (!(await Array.fromAsync(Deno.readDir(folder))).some(({ name }) => wanted(name))) {
     signal.throwIfAborted();
     await new Promise((resolve) => setTimeout(resolve, 2));

@@ -9,6 +9,7 @@ import mqtt from "../../plugins/mqtt/mod.ts";
 import { type Clip, type Sink, sinkErrorKind } from "../../mod.ts";
 import { createLoopbackCertificate } from "../../simulators/mod.ts";
 import { seededRandom } from "../support/seeded_random.ts";
+import { PATIENCE_MS } from "../support/until.ts";
 
 const PASSWORD = "test-mqtt-5e0b11";
 const missing = brokerUnavailable();
@@ -32,7 +33,7 @@ function clip(minute: number, more: Partial<Clip> = {}): Clip {
 }
 
 const options = () => ({
-  signal: AbortSignal.timeout(20_000),
+  signal: AbortSignal.timeout(PATIENCE_MS),
   attempt: 1,
   progress: () => {},
 });

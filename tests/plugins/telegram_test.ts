@@ -8,6 +8,7 @@ import { join } from "node:path";
 import telegram from "../../plugins/telegram/mod.ts";
 import { type Clip, type Sink, sinkErrorKind } from "../../mod.ts";
 import { startTelegramBotApi, type TelegramBotApi } from "../../simulators/mod.ts";
+import { PATIENCE_MS } from "../support/until.ts";
 
 const TOKEN = "7700112233:AAtestTelegramTokenThatIsNone_-012345";
 
@@ -26,7 +27,11 @@ function clip(sizeBytes: number, more: Partial<Clip> = {}): Clip {
   };
 }
 
-const options = () => ({ signal: AbortSignal.timeout(20_000), attempt: 1, progress: () => {} });
+const options = () => ({
+  signal: AbortSignal.timeout(PATIENCE_MS),
+  attempt: 1,
+  progress: () => {},
+});
 
 async function world(
   run: (world: {

@@ -43,7 +43,7 @@ testSource("google-sdm (WebRTC)", async () => {
     source: camera.source,
     async settle() {
       // Stop is sent when the session is closed already.
-      for (let turn = 0; turn < 200 && clock.sleepers > 0; turn++) {
+      for (let turn = 0; turn < 2000 && clock.sleepers > 0; turn++) {
         await new Promise((resolve) => setTimeout(resolve, 5));
       }
     },

@@ -229,7 +229,7 @@ Deno.test({
       try {
         session = await source.open({ signal });
       } catch (error) {
-        if (tries > 200) throw error; // it takes its time to listen
+        if (tries > 2400) throw error; // it takes its time to listen
         await systemClock.sleep(50);
       }
     }

@@ -139,7 +139,7 @@ async function pass(clock: ReturnType<typeof createFakeClock>, ms: number): Prom
   for (let done = 0; done < ms; done += 1000) {
     await clock.advance(1000);
     // The file's own few steps.
-    for (let turn = 0; turn < 20 && clock.sleepers === 0; turn++) {
+    for (let turn = 0; turn < 20_000 && clock.sleepers === 0; turn++) {
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
   }
