@@ -358,7 +358,7 @@ async function runHistory(seed: number, totals: Totals): Promise<void> {
 }
 
 const only = Deno.env.get("SPOOL_SEED");
-const histories = only === undefined ? Number(Deno.env.get("SPOOL_HISTORIES") ?? 300) : 1;
+const histories = only === undefined ? Number(Deno.env.get("SPOOL_HISTORIES") ?? 120) : 1;
 
 Deno.test(`no crash in ${histories} histories breaks a promise of the spool`, async () => {
   const totals: Totals = {
@@ -378,6 +378,6 @@ Deno.test(`no crash in ${histories} histories breaks a promise of the spool`, as
       });
     }
   }
-  if (histories > 300) console.log(totals);
+  if (histories > 120) console.log(totals);
   assert.ok(only !== undefined || totals.recovered > 0);
 });
