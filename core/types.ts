@@ -301,6 +301,11 @@ export interface Clip {
   readonly tags?: readonly string[];
   /** Its file, for Camsink's own rooms; absent where it may be read by `open` alone. */
   readonly path?: string;
+  /**
+   * Nobody else needs the file at `path`: it is removed as soon as this sink has the clip, and it was
+   * hashed minutes ago. A sink may give it a name of its own in the place of making a copy.
+   */
+  readonly mayBeTaken?: boolean;
   /** The bytes, from `fromByte` (default 0) to the end. May be called again and again. */
   open(fromByte?: number): ReadableStream<Uint8Array<ArrayBuffer>>;
 }

@@ -6,6 +6,9 @@
  * with `link(2)`, which unlike `rename(2)` fails where something already has it, so nothing is ever
  * overwritten; file systems without hard links (FAT, some network shares) get a rename instead.
  *
+ * A clip whose file nobody else needs is not copied where that can be spared: its file gets its name
+ * here before it loses the one that it had.
+ *
  * @module
  */
 import { createHash } from "node:crypto";
@@ -81,6 +84,11 @@ async function put(
   }
   writing.add(hidden);
   try {
+    if (await take(clip, target)) {
+      await syncFolder(folder);
+      progress(clip.bytes);
+      return { state: "stored", url };
+    }
     await copy(clip, hidden, signal, progress);
     if (await takeName(hidden, target)) {
       await syncFolder(folder);
@@ -127,6 +135,22 @@ async function copy(
     await file.sync();
   } finally {
     await file.close();
+  }
+}
+
+/**
+ * Gives the clip's own file its name here, where nobody else needs it. False where it has to be copied:
+ * on another file system, or on one without hard links.
+ */
+async function take({ path, mayBeTaken, bytes }: Clip, target: string): Promise<boolean> {
+  if (path === undefined || !mayBeTaken) return false;
+  try {
+    const file = await lstat(path);
+    if (!file.isFile() || file.size !== bytes) return false; // copying tells what is wrong
+    await link(path, target);
+    return true;
+  } catch {
+    return false; // also where the name was taken a moment ago, which copying finds out again
   }
 }
 

@@ -63,7 +63,10 @@ export interface Spool extends AsyncDisposable {
   readonly version: number;
   /** Begins a clip. Its key is unique, also when the clock goes back. @throws kind `full` or `io` */
   begin(clip: NewClip): Promise<OpenClip>;
-  /** The oldest clip that a sink lacks, is not put aside for it, and is not among `excluding`. */
+  /**
+   * The oldest clip that a sink lacks, is not put aside for it, and is not among `excluding`. It may be
+   * taken (see {@linkcode SpooledClip.mayBeTaken}) where its file would only be removed afterwards.
+   */
   next(
     sink: string,
     options?: { readonly excluding?: ReadonlySet<string> },

@@ -38,6 +38,8 @@ const HISTORY_MS = 400 * 86_400_000;
 /** A clock that shows less than this was never set. */
 const PLAUSIBLE_FROM_MS = Date.UTC(2020, 0, 1);
 const STAGING_BYTES = 512 * 1024;
+/** What waits for longer is read again, and so proved, on its way to the sink. */
+const FRESH_MS = 600_000;
 
 /**
  * Opens the spool in a folder: takes its lock and puts it in order.
@@ -192,7 +194,17 @@ class DiskSpool implements Spool {
     { excluding = new Set() }: { excluding?: ReadonlySet<string> } = {},
   ): SpooledClip | undefined {
     const row = this.#catalogue.next(sink, excluding);
-    return row && this.#clip(row, row.state);
+    return row && { ...this.#clip(row, row.state), mayBeTaken: this.#goesWith(sink, row) };
+  }
+
+  /** Whether a clip's file is of no more use here once this sink has it, and was hashed just now. */
+  #goesWith(sink: string, { key, pinned, finishedMs }: ClipRow): boolean {
+    const { clock, keepMs = 0 } = this.#options;
+    const ageMs = clock.now() - finishedMs;
+    return keepMs === 0 && !pinned && ageMs >= 0 && ageMs < FRESH_MS && this.#hasRequiredSink &&
+      this.#catalogue.deliveries(key).every((other) =>
+        other.sink === sink || other.state === "stored" || other.state === "removed"
+      );
   }
 
   backlog(sink: string): Backlog {

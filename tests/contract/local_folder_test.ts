@@ -4,6 +4,7 @@
  * @module
  */
 import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
 import {
   chmod,
   link,
@@ -19,7 +20,7 @@ import {
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { localFolder } from "../../sinks/local_folder.ts";
-import { type Sink, sinkErrorKind } from "../../core/types.ts";
+import { type Clip, type Sink, sinkErrorKind } from "../../core/types.ts";
 import { keepLog } from "../delivery/fakes.ts";
 import { inProcess, objectsInFolder } from "../../kit/mod.ts";
 import { testWithKit } from "../kit/support.ts";
@@ -76,6 +77,53 @@ Deno.test("local-folder: a clip lies under its key", async () => {
   await using bench = await openFolder();
   await bench.sink.put(clipOf(noise(10)), putOptions());
   assert.deepEqual([...(await bench.objects()).keys()], ["yard/2026/08/21/20260821T140500Z.mp4"]);
+});
+
+Deno.test("local-folder: a file that nobody else needs is taken, and any other one is copied", async () => {
+  await using bench = await openFolder();
+  const own = join(bench.parent, "own.mp4");
+  const data = noise(1000);
+  await writeFile(own, data);
+  const { ino } = await lstat(own);
+  const put = async (name: string, change: Partial<Clip>) => {
+    const key = `yard/${name}.mp4`;
+    const sent: number[] = [];
+    const progress = (bytes: number) => void sent.push(bytes);
+    const clip = clipOf(data, { key, path: own, ...change });
+    const { state } = await bench.sink.put(clip, putOptions({ progress }));
+    assert.equal(state, "stored");
+    assert.equal(sent.at(-1), data.length);
+    assert.deepEqual(await readFile(join(bench.path, key)), Buffer.from(data));
+    return (await lstat(join(bench.path, key))).ino === ino;
+  };
+  assert.equal(await put("needed", {}), false);
+  assert.equal(await put("slowed", { mayBeTaken: true, path: undefined }), false);
+  assert.equal(await put("gone", { mayBeTaken: true, path: `${own}.gone` }), false);
+  assert.equal(await put("taken", { mayBeTaken: true }), true);
+});
+
+Deno.test("local-folder: a file that is not what the clip says is not taken", async () => {
+  await using bench = await openFolder();
+  const own = join(bench.parent, "own.mp4");
+  await writeFile(own, noise(999));
+  const clip = clipOf(noise(1000), { path: own, mayBeTaken: true });
+  await bench.sink.put(clip, putOptions());
+  assert.deepEqual(await readFile(join(bench.path, clip.key)), Buffer.from(noise(1000)));
+});
+
+Deno.test("local-folder: a clip that was taken before its receipt was written is there already", async () => {
+  await using bench = await openFolder();
+  const own = join(bench.parent, "own.mp4");
+  await writeFile(own, noise(1000));
+  const clip = clipOf(noise(1000), { path: own, mayBeTaken: true });
+  assert.equal((await bench.sink.put(clip, putOptions())).state, "stored");
+  assert.equal((await bench.sink.put(clip, putOptions())).state, "already-there");
+  await writeFile(join(bench.path, "other.mp4"), noise(500));
+  await assert.rejects(
+    bench.sink.put({ ...clip, key: "other.mp4" }, putOptions()),
+    (error) => sinkErrorKind(error) === "conflict",
+  );
+  assert.equal((await lstat(join(bench.path, "other.mp4"))).size, 500);
 });
 
 Deno.test("local-folder: what a crash left half-written is replaced", async () => {

@@ -106,3 +106,38 @@ Deno.test("a clip leaves the spool only when both sinks have it, over a restart"
     await Deno.remove(path, { recursive: true });
   }
 });
+
+Deno.test("the file of a clip that one folder alone receives becomes the folder's, and is not copied", async () => {
+  const path = await Deno.makeTempDir({ prefix: "camsink-delivery-" });
+  try {
+    await using spool = await openSpool({
+      path: join(path, "spool"),
+      clock: systemClock,
+      log: keepLog(),
+      sinks: ["folder"],
+      recover: recoverToyClip,
+      reserveBytes: 0,
+    });
+    const folder = await localFolder.open({
+      name: "folder",
+      config: { path: join(path, "clips") },
+      log: keepLog(),
+      fetch,
+    });
+    const key = await record(spool, 1);
+    const own = spool.get(key)?.path ?? "";
+    const { ino } = await Deno.stat(own);
+    assert.deepEqual(await deliver(spool, { folder }, 60_000), [0]);
+    await spool.sweep();
+    assert.equal(spool.get(key)?.state, "gone");
+    await assert.rejects(Deno.stat(own), Deno.errors.NotFound);
+    const delivered = join(path, "clips", key);
+    assert.equal((await Deno.stat(delivered)).ino, ino);
+    assert.deepEqual(
+      new Uint8Array(await readFile(delivered)),
+      toyClip([Uint8Array.of(1, 1, 2, 3)]),
+    );
+  } finally {
+    await Deno.remove(path, { recursive: true });
+  }
+});

@@ -110,6 +110,35 @@ Deno.test("a finished clip has the bytes, hashes and times that it was given", a
   assert.deepEqual([...Deno.readDirSync(`${test.path}/spool/open`)], []);
 });
 
+Deno.test("a sink may take a clip's file only where nobody else needs it and it would be removed", async () => {
+  await using test = await bench();
+  {
+    await using spool = await test.open();
+    const { key } = await record(spool);
+    assert.equal(spool.next("a")?.mayBeTaken, false, "b lacks it");
+    await spool.receipt("b", key, stored);
+    assert.equal(spool.next("a")?.mayBeTaken, true);
+    await spool.pin(key);
+    assert.equal(spool.next("a")?.mayBeTaken, false, "it is kept");
+    await spool.unpin(key);
+    await spool.redeliver("b", key);
+    await spool.quarantine("b", key, "too large");
+    assert.equal(spool.next("a")?.mayBeTaken, false, "b may be offered it again");
+    await spool.receipt("b", key, stored);
+    assert.equal(spool.next("a")?.mayBeTaken, true);
+    await test.clock.advance(600_000);
+    assert.equal(spool.next("a")?.mayBeTaken, false, "it was hashed long ago");
+  }
+  {
+    await using spool = await test.open({ keepMs: 60_000, sinks: ["a"] });
+    await record(spool, { startMs: test.clock.now() });
+    assert.equal(spool.next("a")?.mayBeTaken, false, "it stays for a while");
+  }
+  await using spool = await test.open({ sinks: ["a", "c"], optionalSinks: ["a", "c"] });
+  await spool.receipt("c", spool.next("a")?.key ?? "", stored);
+  assert.equal(spool.next("a")?.mayBeTaken, false, "no sink's having it makes it go");
+});
+
 Deno.test("where no sink wants an MD5 none is computed, and the catalogue is rebuilt without", async () => {
   await using test = await bench();
   {
