@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { recordLeftJournals } from "../core/capture/left_journals.ts";
 import { type FleetAccount, type FleetCamera, recordFleet } from "../core/capture/fleet.ts";
 import { rm } from "node:fs/promises";
 import type { Config, SinkConfig } from "../core/config/load.ts";
@@ -131,6 +132,10 @@ export async function record(options: RecordingOptions): Promise<void> {
   }, AbortSignal.any([stop, stopDelivery.signal]));
   const alerts = openEventAlerts(options, { spool, signal: stopDelivery.signal });
   const alerting = alerts?.run(stopDelivery.signal);
+  const takingUp = recordLeftJournals({
+    encoder: () => encoders.forCamera(),
+    ...{ spool, clipMs: config.clip.lengthMs, product: options.product, log: getLog },
+  }, stop);
   try {
     await recordFleet({
       accounts: openAccounts(options, { cleanup, silentAccounts }),
@@ -147,13 +152,14 @@ export async function record(options: RecordingOptions): Promise<void> {
       random,
       log: (camera) => getLog(camera ?? "camsink"),
     }, stop);
+    await takingUp;
     await Promise.all(
       deliveries.map((delivery, index) => drain(delivery, sinks[index]?.status, options)),
     );
     await alerts?.finish();
   } finally {
     stopDelivery.abort();
-    await Promise.allSettled([delivering, watching, monitoring, alerting, ...retaining]);
+    await Promise.allSettled([takingUp, delivering, watching, monitoring, alerting, ...retaining]);
   }
 }
 

@@ -64,7 +64,7 @@ export interface FleetOptions extends
     RecorderOptions,
     "encoder" | "soundEncoder" | "clipMs" | "product" | "clock" | "random"
   > {
-  readonly spool: Pick<Spool, "begin" | "list" | "tag">;
+  readonly spool: Pick<Spool, "begin" | "list" | "tag" | "journal">;
   readonly accounts: readonly FleetAccount[];
   readonly cameras: readonly FleetCamera[];
   readonly board: Board;

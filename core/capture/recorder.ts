@@ -33,6 +33,7 @@ import { createEventMarks, type EventMarks } from "./event_marks.ts";
 import { isSpoolError, retryAfterMs, SPOOL_RETRY_MS } from "./pauses.ts";
 import { createUnitQueue } from "./queue.ts";
 import { createTimelapse, type Timelapse, type TimelapsePlan } from "./timelapse.ts";
+import { createUnwritten } from "./unwritten.ts";
 
 /** What a recorder works with. */
 export interface RecorderOptions {
@@ -43,7 +44,7 @@ export interface RecorderOptions {
   readonly encoder: () => Promise<Encoder>;
   /** Where to get one for sound that a clip cannot hold as it is; without it such sound is left out. */
   readonly soundEncoder?: (options: SoundEncoderOptions) => Promise<SoundEncoder>;
-  readonly spool: Pick<Spool, "begin" | "list" | "tag">;
+  readonly spool: Pick<Spool, "begin" | "list" | "tag" | "journal">;
   readonly status: CameraStatus;
   readonly clipMs: number;
   readonly product: string;
@@ -81,7 +82,7 @@ const GRACE_MS = 500;
  * How much video may be in memory only. Pictures have been through an encoder, which had its own
  * delay; coded video comes with more bytes, for which fewer and larger writes are cheaper.
  */
-const FRAGMENT_US = { encoded: 500_000, coded: 1_000_000 } as const;
+export const FRAGMENT_US = { encoded: 500_000, coded: 1_000_000 } as const;
 /** What a camera may have waiting for its encoder or its disk. */
 const QUEUE = {
   encoded: { maxUnits: 128, maxBytes: 32 * 2 ** 20, maxWaitMs: 2000 },
@@ -268,6 +269,10 @@ async function recordSession(
   const rate = createRateMeter(clock, (fps) => status.fps = fps);
   const { timelapseOf: timelapse, gate, motion } = options;
   let videoNow = video;
+  // Pictures that wait for an event may be lost.
+  const unwritten = encoding && !gate && !isOnlyTimelapse
+    ? createUnwritten({ ...options, journal: () => options.spool.journal(options) })
+    : undefined;
 
   /** Sound of a camera whose pictures are encoded: it goes round the encoder. */
   const sound: AccessUnit[] = [];
@@ -307,14 +312,17 @@ async function recordSession(
         continue;
       }
       if (unit.trackId === video.id && !gate) status.framesCaptured++;
-      if (unit.trackId === video.id) queue.push(unit);
-      else if (unit.trackId === coder?.track.id) coder.push(unit);
+      if (unit.trackId === video.id) {
+        unwritten?.came(unit);
+        queue.push(unit);
+      } else if (unit.trackId === coder?.track.id) coder.push(unit);
       else takeSound(unit);
     }
   };
 
   const drain = new AbortController();
   let captured = false;
+  let isCutShort = false;
   /** Why the session ended. */
   const capturing: Promise<unknown> = withinGrace(pump().finally(() => coder?.end()), {
     signal: sessionSignal,
@@ -327,7 +335,9 @@ async function recordSession(
       clock.sleep(DRAIN_MS, { signal: drain.signal }).then(() => {
         if (encoding) {
           const message = `the encoder did not finish within ${DRAIN_MS / 1000} s`;
-          log.warn(`${message}: the last pictures are lost`);
+          const fate = unwritten ? "are recorded at the next start" : "are lost";
+          log.warn(`${message}: the last pictures ${fate}`);
+          isCutShort = true;
           drain.abort(new Error(message));
         }
       }, () => {});
@@ -356,7 +366,7 @@ async function recordSession(
     const into = writer = newWriter();
     const before = status.framesRecorded;
     const units = encoder
-      ? encoder.encode(stretch, {
+      ? encoder.encode(unwritten?.taken(stretch) ?? stretch, {
         camera,
         gopMs: gopLengthMs(options.clipMs),
         signal: drain.signal,
@@ -369,7 +379,7 @@ async function recordSession(
       : stretch;
     for await (const unit of units) {
       try {
-        await into.write(unit);
+        await into.write(unwritten?.coded(unit) ?? unit);
         for (const other of sound.splice(0)) await into.write(other);
       } catch (error) {
         lost.abort(error); // no use in capturing what cannot be recorded
@@ -409,6 +419,7 @@ async function recordSession(
   } catch (error) {
     failure ??= { error };
   }
+  await unwritten?.end({ keep: isCutShort });
   await closeSession(session, options);
   if (failure) throw failure.error;
   throw sessionError;

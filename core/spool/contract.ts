@@ -6,6 +6,7 @@
 import type { Clock, Log } from "../types.ts";
 import type { Backlog, Catalogue, ClipFilter, Delivery } from "./catalogue.ts";
 import type { SpoolFs } from "./fs.ts";
+import type { JournalOwner, LeftJournal, PictureJournal } from "./journal.ts";
 import type { OpenClip } from "./open_clip.ts";
 import type { RecoveryReport } from "./recovery.ts";
 import type { SpoolSpace, WhenFull } from "./retention.ts";
@@ -126,4 +127,8 @@ export interface Spool extends AsyncDisposable {
   sweep(): Promise<void>;
   /** How full it is. */
   space(): Promise<SpoolSpace>;
+  /** Begins a journal for pictures of a camera that have to wait before they come into a clip. */
+  journal(owner: JournalOwner): PictureJournal;
+  /** The journals that were found when it was opened, oldest first. */
+  readonly leftJournals: readonly LeftJournal[];
 }

@@ -8,6 +8,7 @@
  * catalogue.db (-wal, -shm)                   see catalogue.ts
  * open/<slug>~20260821T140500Z.mp4.part       a clip being recorded
  * open/<slug>~20260821T140500Z.mp4.json       its sidecar
+ * open/<slug>~1787320000000-1.pictures        pictures that wait for their encoder, see journal.ts
  * clips/<slug>/2026/08/21/20260821T140500Z.mp4        a finished clip; the path under clips/ is its key
  * clips/<slug>/2026/08/21/20260821T140500Z.mp4.json   its sidecar
  * damaged/                                    what was moved aside

@@ -7,6 +7,7 @@ export type { Backlog, ClipFilter, ClipState, Delivery, DeliveryState } from "./
 export type { NewClip, Spool, SpoolOptions } from "./contract.ts";
 export { type SpoolError, spoolErrorKind } from "./errors.ts";
 export type { SpoolErrorKind } from "./errors.ts";
+export type { JournalOwner, JournalPicture, LeftJournal, PictureJournal } from "./journal.ts";
 export type { ClipEnd, OpenClip } from "./open_clip.ts";
 export type { RecoveryReport } from "./recovery.ts";
 export type { SpoolSpace, WhenFull } from "./retention.ts";

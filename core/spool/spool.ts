@@ -15,6 +15,13 @@ import type { NewClip, Spool, SpoolOptions } from "./contract.ts";
 import { asSpoolError, spoolError, spoolErrorKind } from "./errors.ts";
 import { Folders } from "./folders.ts";
 import { diskFs, type SpoolFs, writeText } from "./fs.ts";
+import {
+  createJournal,
+  type JournalOwner,
+  type LeftJournal,
+  leftJournals,
+  type PictureJournal,
+} from "./journal.ts";
 import { clipKey, type Layout, layoutOf, parseKey } from "./layout.ts";
 import { lockSpool } from "./lock.ts";
 import { type OpenClip, OpenClipFile, type OpenClipHost } from "./open_clip.ts";
@@ -72,6 +79,7 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
       lock,
       sinks,
       recovery,
+      leftJournals: await leftJournals({ fs, layout }),
     });
     cleanup.move();
     return spool;
@@ -88,10 +96,12 @@ interface Opened {
   /** Name → whether required. */
   readonly sinks: Map<string, boolean>;
   readonly recovery: RecoveryReport;
+  readonly leftJournals: readonly LeftJournal[];
 }
 
 class DiskSpool implements Spool {
   readonly recovery: RecoveryReport;
+  readonly leftJournals: readonly LeftJournal[];
   readonly #options: SpoolOptions & { readonly fs: SpoolFs };
   readonly #layout: Layout;
   readonly #folders: Folders;
@@ -126,6 +136,7 @@ class DiskSpool implements Spool {
     this.#lock = opened.lock;
     this.#sinks = opened.sinks;
     this.recovery = opened.recovery;
+    this.leftJournals = opened.leftJournals;
     this.#room = new Room({
       fs: options.fs,
       path: opened.layout.root,
@@ -319,6 +330,19 @@ class DiskSpool implements Spool {
 
   space(): Promise<SpoolSpace> {
     return this.#room.space();
+  }
+
+  journal(owner: JournalOwner): PictureJournal {
+    return createJournal({
+      fs: this.#options.fs,
+      layout: this.#layout,
+      now: () => this.#options.clock.now(),
+      admit: async (bytes) => {
+        await this.#admit(bytes);
+        this.#room.grow(bytes);
+      },
+      freed: (bytes) => this.#room.grow(-bytes),
+    }, owner);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -43,6 +43,8 @@ export interface ChaosTotals {
   /** The longest stretch of video before a kill that was lost, over all cameras and kills. */
   readonly maxLostMs: number;
   readonly meanLostMs: number;
+  /** The longest stretch of pictures that the program had been given, and that were lost. */
+  readonly maxGivenLostMs: number;
   /** The kills that cost most, and what is known of where those pictures were. */
   readonly worst: readonly (LostVideo & { readonly encoder: "wasm" | "system" })[];
   /** Cameras that the program said to be recording when it was killed, and no picture is left of it. */
@@ -82,6 +84,9 @@ const MAX_LINES = 200_000;
 
 const CLIP_MS = 3000;
 
+/** The longest of the last runs, which a machine that is not overloaded never needs, s. */
+const LAST_S = 128;
+
 /** How long the program takes to be recording, at most, on a machine that is not busy, ms. */
 const START_MS = 1500;
 
@@ -117,6 +122,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosTotals> {
     framesLost: sum((part) => part.framesLost),
     maxLostMs: Math.max(...parts.map((part) => part.maxLostMs)),
     meanLostMs: Math.round(sum((part) => part.meanLostMs * part.kills) / kills),
+    maxGivenLostMs: Math.max(...parts.map((part) => part.maxGivenLostMs)),
     worst: parts.flatMap(({ worst, encoder }) => worst.map((lost) => ({ ...lost, encoder })))
       .sort((a, b) => b.lostMs - a.lostMs).slice(0, 3),
     recordingsLost: sum((part) => part.recordingsLost),
@@ -218,16 +224,14 @@ async function runPart(options: ChaosOptions & { readonly encoder: "wasm" | "sys
       runs.push({ ...killed, recorded: program.recorded });
       options.onProgress?.(kill);
     }
-    // The last runs are left alone: they must repair and deliver what the killed ones left behind.
-    // They need not record; after `--for` the sinks have a minute, and it ends as soon as they have
-    // all. On a machine for which that is too little there is another run, as long as it gets on.
+    // The last runs are left alone: they must repair, record and deliver what the killed ones left
+    // behind; after `--for` the sinks have a minute. A machine for which that is too little gets more
+    // runs, longer and longer ones, as long as anything is left.
     store?.heal();
-    for (let waiting = Infinity;;) {
-      await using last = start(["--for", "2s"]);
+    for (let seconds = 2; seconds <= LAST_S; seconds *= 4) {
+      await using last = start(["--for", `${seconds}s`]);
       await last.ended;
-      const left = await waitingIn(`${root}/spool`);
-      if (left === 0 || left >= waiting) break;
-      waiting = left;
+      if (await leftIn(`${root}/spool`) === 0) break;
     }
     await leakSearch.files(`${root}/spool`);
     await leakSearch.files(`${root}/clips`);
@@ -255,10 +259,12 @@ async function runPart(options: ChaosOptions & { readonly encoder: "wasm" | "sys
 
 const delay = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Deliveries that the clips on a spool wait for. */
-async function waitingIn(spool: string): Promise<number> {
+/** What a spool still has to do: deliveries, and pictures that are in no clip. */
+async function leftIn(spool: string): Promise<number> {
   using view = await openSpoolView(spool, { now: () => Date.now() });
-  return view.list({ delivery: { state: "waiting" }, limit: 1e6 }).length;
+  const open = await Array.fromAsync(Deno.readDir(`${spool}/open`));
+  return view.list({ delivery: { state: "waiting" }, limit: 1e6 }).length +
+    open.filter(({ name }) => name.endsWith(".pictures")).length;
 }
 
 /** Notes when each camera gives its first and its last picture from now on. */

@@ -129,6 +129,7 @@ export async function judge(evidence: Evidence) {
     framesLost: pictures.missing,
     maxLostMs: Math.round(Math.max(0, ...lostMs)),
     meanLostMs: Math.round(lostMs.reduce((sum, ms) => sum + ms, 0) / (lostMs.length || 1)),
+    maxGivenLostMs: Math.max(0, ...lost.map(({ lostMs, unaskedMs }) => lostMs - unaskedMs)),
     worst: lost.sort((a, b) => b.lostMs - a.lostMs).slice(0, 3),
     recordingsLost,
     missed,

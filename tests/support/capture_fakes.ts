@@ -5,7 +5,15 @@
  * @module
  */
 import type { RecorderOptions } from "../../core/capture/recorder.ts";
-import type { ClipEnd, NewClip, OpenClip, Spool, SpooledClip } from "../../core/spool/mod.ts";
+import type {
+  ClipEnd,
+  JournalOwner,
+  JournalPicture,
+  NewClip,
+  OpenClip,
+  Spool,
+  SpooledClip,
+} from "../../core/spool/mod.ts";
 import type { CameraStatus } from "../../core/status/board.ts";
 import type {
   AccessUnit,
@@ -30,8 +38,10 @@ export interface MemoryClip extends NewClip {
 }
 
 /** A spool that keeps clips in memory, with the contract's promises about failures. */
-export interface MemorySpool extends Pick<Spool, "begin" | "list" | "tag"> {
+export interface MemorySpool extends Pick<Spool, "begin" | "list" | "tag" | "journal"> {
   readonly clips: MemoryClip[];
+  /** What the next start would find. */
+  readonly journals: { readonly owner: JournalOwner; pictures: JournalPicture[] }[];
   readonly finished: MemoryClip[];
   /** Called before each operation; what it throws is the operation's failure. */
   fail: (operation: "begin" | "append" | "finish", clip: MemoryClip) => void;
@@ -40,8 +50,25 @@ export interface MemorySpool extends Pick<Spool, "begin" | "list" | "tag"> {
 /** Makes an empty one. */
 export function createMemorySpool(): MemorySpool {
   const clips: MemoryClip[] = [];
+  const journals: MemorySpool["journals"] = [];
   const spool: MemorySpool = {
     clips,
+    journals,
+    journal(owner) {
+      const journal = { owner, pictures: [] as JournalPicture[] };
+      journals.push(journal);
+      return {
+        append: (pictures) => attempt(() => void journal.pictures.push(...pictures)),
+        settle: (untilUs) =>
+          attempt(() => {
+            journal.pictures = journal.pictures.filter(({ ptsUs }) => ptsUs > untilUs);
+          }),
+        end: ({ keep = false } = {}) =>
+          attempt(() => {
+            if (!keep) journals.splice(journals.indexOf(journal), 1);
+          }),
+      };
+    },
     get finished() {
       return clips.filter(({ state }) => state === "finished");
     },
