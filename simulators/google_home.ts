@@ -26,6 +26,8 @@ import {
 } from "./http_server.ts";
 import { type CodedScene, createCodedScene } from "./scene/coded_scene.ts";
 import {
+  noPacketCounts,
+  noPacketFaults,
   openWebRtcCamera,
   type WebRtcCameraOptions,
   type WebRtcCameraPeer,
@@ -331,17 +333,10 @@ export async function startGoogleHomeSimulator(
       }
       const streamId = `stream-${digits(20, 36)}`;
       const isAlive = () => (streams.get(streamId)?.endsAtMs ?? Infinity) > clock.now();
-      const faults = {
-        ...{ lossPercent: 0, reorderPercent: 0, silentUntilMs: -Infinity, deaf: false },
-        ...{ soundLateMs: 0, soundDriftPpm: 0 },
-      };
-      const counts = {
-        ...{ sent: 0, lost: 0, reordered: 0, retransmitted: 0, pictureLossIndications: 0 },
-        ...{ fullIntraRequests: 0, rembBitsPerSecond: 0 },
-      };
       try {
         const peer = await openPeer({
-          ...{ offerSdp: sdp ?? "", clock, random, faults, counts, isAlive },
+          ...{ offerSdp: sdp ?? "", clock, random, isAlive },
+          ...{ faults: noPacketFaults(), counts: noPacketCounts() },
           hangs: () => simulator.hangs,
           scene: await sceneOf(camera.name),
         });

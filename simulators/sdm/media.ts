@@ -16,6 +16,8 @@ import { type RtspCamera, startRtspCamera } from "../rtsp_camera.ts";
 import { type CodedScene, createCodedScene } from "../scene/coded_scene.ts";
 import type { SdmCamera, SdmMedia } from "./camera.ts";
 import {
+  noPacketCounts,
+  noPacketFaults,
   openWebRtcCamera,
   type PacketCounts,
   type PacketFaults,
@@ -58,25 +60,8 @@ export function createSdmMedia(
     return known;
   };
   const desk: SdmMediaDesk = {
-    faults: (camera) =>
-      entry(faults, camera, () => ({
-        lossPercent: 0,
-        reorderPercent: 0,
-        silentUntilMs: -Infinity,
-        deaf: false,
-        soundLateMs: 0,
-        soundDriftPpm: 0,
-      })),
-    counts: (camera) =>
-      entry(counts, camera, () => ({
-        sent: 0,
-        lost: 0,
-        reordered: 0,
-        retransmitted: 0,
-        pictureLossIndications: 0,
-        fullIntraRequests: 0,
-        rembBitsPerSecond: 0,
-      })),
+    faults: (camera) => entry(faults, camera, noPacketFaults),
+    counts: (camera) => entry(counts, camera, noPacketCounts),
     scene: (camera) =>
       entry(scenes, camera, () =>
         createCodedScene({

@@ -26,8 +26,11 @@ import {
   type RTCRtpSender,
   RtpHeader,
   RtpPacket,
+  serializeTransportWideCC,
+  type TransportWideCC,
   useH264,
   useOPUS,
+  useTransportWideCC,
   wrapRtx,
 } from "werift";
 import type { Clock } from "../../core/types.ts";
@@ -43,11 +46,19 @@ export interface PacketFaults {
   silentUntilMs: number;
   /** Retransmissions are refused. */
   deaf: boolean;
+  /** Key pictures come without parameter sets, whatever is asked for. */
+  withoutSets: boolean;
   /** Sound arrives so much later than pictures of the same moment, ms. */
   soundLateMs: number;
   /** The clock of the sound's time stamps runs too fast by so many parts in a million. */
   soundDriftPpm: number;
 }
+
+/** A way on which every packet arrives. */
+export const noPacketFaults = (): PacketFaults => ({
+  ...{ lossPercent: 0, reorderPercent: 0, silentUntilMs: -Infinity },
+  ...{ deaf: false, withoutSets: false, soundLateMs: 0, soundDriftPpm: 0 },
+});
 
 /** What went over the wire. */
 export interface PacketCounts {
@@ -59,7 +70,18 @@ export interface PacketCounts {
   fullIntraRequests: number;
   /** The newest receiver's estimate, bit/s. */
   rembBitsPerSecond: number;
+  /** Packets of pictures that were told to have arrived, by transport-wide feedback. */
+  toldByTransport: number;
+  /** Packets of pictures by their form (RFC 6184 §5.2), and how many there were. */
+  forms: Record<"single NAL unit" | "STAP-A" | "FU-A", number>;
 }
+
+/** Nothing yet. */
+export const noPacketCounts = (): PacketCounts => ({
+  ...{ sent: 0, lost: 0, reordered: 0, retransmitted: 0 },
+  ...{ pictureLossIndications: 0, fullIntraRequests: 0, rembBitsPerSecond: 0, toldByTransport: 0 },
+  forms: { "single NAL unit": 0, "STAP-A": 0, "FU-A": 0 },
+});
 
 /** A camera peer. */
 export interface WebRtcCameraPeer {
@@ -108,6 +130,7 @@ export async function openWebRtcCamera(options: WebRtcCameraOptions): Promise<We
             { type: "nack", parameter: "pli" },
             { type: "ccm", parameter: "fir" },
             { type: "goog-remb" },
+            { type: "transport-cc" },
           ],
         }),
         new RTCRtpCodecParameters({
@@ -118,6 +141,7 @@ export async function openWebRtcCamera(options: WebRtcCameraOptions): Promise<We
         }),
       ],
     },
+    headerExtensions: { video: [useTransportWideCC()] },
     iceUseIpv6: false,
     iceUseTcp: false,
     // Loopback alone: a simulator is not for the network.
@@ -171,6 +195,11 @@ function checkOffer(sdp: string): void {
   if (!/H264\/90000/i.test(media[1] ?? "")) throw new Error("the offer has no H264");
 }
 
+function transportExtension(sdp: string): number | undefined {
+  const id = /^a=extmap:(\d+) \S*transport-wide-cc-extensions-01\s*$/m.exec(sdp)?.[1];
+  return id === undefined ? undefined : Number(id);
+}
+
 function h264PayloadType(sdp: string): number {
   return Number(/^a=rtpmap:(\d+) H264\/90000/mi.exec(sdp)?.[1] ?? 98);
 }
@@ -205,6 +234,7 @@ function play(options: WebRtcCameraOptions, wire: Wire): void {
     payloadType,
     clockHz: 90_000,
     isSound: false,
+    transportExtension: transportExtension(options.offerSdp),
   });
   const audioOut = createSender(options, {
     ...{ sender: audio, payloadType: OPUS_PT, clockHz: 48_000, isSound: true },
@@ -229,6 +259,10 @@ function play(options: WebRtcCameraOptions, wire: Wire): void {
   video.onRtcp.subscribe(onFeedback);
   // werift hands feedback to whoever belongs to its sender's number, where that was named in the offer.
   wire.receiver.onRtcp.subscribe(onFeedback);
+  // In place of werift's estimate, which knows nothing of packets that were sent past it.
+  video.senderBWE.receiveTWCC = ({ recvDeltas }: TransportWideCC) => {
+    counts.toldByTransport += recvDeltas.length;
+  };
   video.onGenericNack.subscribe((nack) => {
     if (!faults.deaf) videoOut.again(nack.lost, { payloadType: payloadType + 1, video });
   });
@@ -241,9 +275,12 @@ function play(options: WebRtcCameraOptions, wire: Wire): void {
     if (!started && (asked === "nothing" || !unit.isKey)) return;
     started = true;
     // A key picture of its own accord comes without parameter sets, too.
-    const sets = unit.isKey && asked === "key and sets" ? unit.parameterSets : [];
+    const hasSets = unit.isKey && asked === "key and sets" && !faults.withoutSets;
+    const sets = hasSets ? unit.parameterSets : [];
     if (unit.isKey) asked = "nothing";
-    await videoOut.send(unit, packetise([...sets, ...unit.nals]));
+    const payloads = packetise([...sets, ...unit.nals]);
+    for (const payload of payloads) counts.forms[formOf(payload)]++;
+    await videoOut.send(unit, payloads);
   };
   (async () => {
     let lastReportMs = -Infinity;
@@ -288,6 +325,11 @@ function packetise(nals: readonly Uint8Array[]): Buffer[] {
   return payloads;
 }
 
+function formOf(payload: Buffer): keyof PacketCounts["forms"] {
+  const type = (payload[0] ?? 0) & 0x1f;
+  return type === 24 ? "STAP-A" : type === 28 ? "FU-A" : "single NAL unit";
+}
+
 function stapA(nals: readonly Uint8Array[]): Buffer {
   const nri = Math.max(...nals.map((nal) => (nal[0] ?? 0) & 0x60));
   return Buffer.concat([
@@ -324,15 +366,18 @@ interface Sender {
 
 function createSender(
   { clock, random, faults, counts }: WebRtcCameraOptions,
-  { sender, payloadType, clockHz, isSound }: {
+  { sender, payloadType, clockHz, isSound, transportExtension }: {
     readonly sender: RTCRtpSender;
     readonly payloadType: number;
     readonly clockHz: number;
     readonly isSound: boolean;
+    /** The number that the header extension for transport-wide sequence numbers was offered with. */
+    readonly transportExtension?: number | undefined;
   },
 ): Sender {
   let sequenceNumber = FIRST_SEQUENCE;
   let rtxSequence = 0;
+  let transportSequence = 0;
   let packetCount = 0;
   let octetCount = 0;
   let originUs: number | undefined;
@@ -381,6 +426,14 @@ function createSender(
           sequenceNumber,
           timestamp,
           ssrc: sender.ssrc,
+          ...(transportExtension === undefined ? {} : {
+            extension: true,
+            extensionProfile: 0xbede, // RFC 8285 §4.2
+            extensions: [{
+              id: transportExtension,
+              payload: serializeTransportWideCC(transportSequence++ & 0xffff),
+            }],
+          }),
         });
         const packet = new RtpPacket(header, payload);
         sentPackets.set(sequenceNumber, packet);

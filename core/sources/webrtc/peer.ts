@@ -29,6 +29,7 @@ import {
   useTransportWideCC,
 } from "werift";
 import { isLoopback } from "../hosts.ts";
+import { TransportFeedback } from "./transport_feedback.ts";
 
 /** Payload types of the offer. */
 export const PAYLOAD_TYPES = { opus: 111, h264: 98, rtx: 99 } as const;
@@ -48,8 +49,8 @@ export interface Peer {
   readonly offerSdp: string;
   /** Takes the answer, and connects. @throws if it is none that can be taken */
   answer(sdp: string): Promise<void>;
-  /** Asks for a key picture; `withSets`: with its parameter sets. */
-  requestKey(options: { readonly withSets: boolean }): void;
+  /** Asks for a key picture in both ways: the one gives it without parameter sets, the other with them. */
+  requestKey(): void;
   /** Asks for packets once more. */
   requestAgain(sequenceNumbers: readonly number[]): void;
   /** Says how much may come. */
@@ -59,7 +60,12 @@ export interface Peer {
 
 /** Opens a peer and makes its offer. `loopback`: what stands in for the cloud runs on this machine. */
 export async function openPeer(
-  { loopback, handler }: { readonly loopback: boolean; readonly handler: PeerHandler },
+  { loopback, handler, nowMs }: {
+    readonly loopback: boolean;
+    readonly handler: PeerHandler;
+    /** Monotonic. */
+    readonly nowMs: () => number;
+  },
 ): Promise<Peer> {
   const pc = new RTCPeerConnection({
     codecs: {
@@ -134,12 +140,28 @@ export async function openPeer(
     throw error;
   }
 
+  /** Tells of everything that arrives, probes and retransmissions too, in place of werift. */
+  const tellArrivals = (of: { readonly receiver: RTCRtpReceiver; readonly ssrc: number }) => {
+    const feedback = new TransportFeedback({
+      ssrcs: () => ({ sender: of.receiver.rtcpSsrc, media: of.ssrc }),
+      send: (bytes) => send(asRtcp(new RtcpTransportLayerFeedback({}), bytes)),
+    });
+    Object.assign(of.receiver, {
+      receiverTWCC: {
+        handleTWCC(sequence: unknown) {
+          if (typeof sequence === "number") feedback.arrived(sequence, nowMs());
+        },
+      },
+    });
+  };
+
   return {
     offerSdp: offerForNest(pc.localDescription?.sdp ?? ""),
     async answer(sdp) {
       await pc.setRemoteDescription({ type: "answer", sdp: answerForWerift(sdp, { loopback }) });
+      if (video?.receiver.twccEnabled) tellArrivals(video);
     },
-    requestKey({ withSets }) {
+    requestKey() {
       if (video === undefined) return;
       const senderSsrc = video.receiver.rtcpSsrc;
       const mediaSsrc = video.ssrc;
@@ -148,7 +170,6 @@ export async function openPeer(
           feedback: new PictureLossIndication({ senderSsrc, mediaSsrc }),
         }),
       );
-      if (!withSets) return;
       firNumber = (firNumber + 1) & 255;
       send(fullIntraRequest({ senderSsrc, mediaSsrc, number: firNumber }));
     },
@@ -212,7 +233,11 @@ function fullIntraRequest(
   view.setUint32(4, senderSsrc);
   view.setUint32(12, mediaSsrc);
   view.setUint8(16, number);
-  const packet = new RtcpPayloadSpecificFeedback({});
+  return asRtcp(new RtcpPayloadSpecificFeedback({}), bytes);
+}
+
+/** A packet of our own, as one that werift sends. */
+function asRtcp<Packet extends RtcpPacket>(packet: Packet, bytes: Uint8Array): Packet {
   return Object.assign(packet, { serialize: () => Buffer.from(bytes) });
 }
 

@@ -76,8 +76,10 @@ export class ReorderBuffer<Packet> {
     }
     let number = this.#expected + (((sequence - this.#expected) << 16) >> 16);
     if (number < this.#expected || this.#waiting.has(number)) {
-      this.counters.ignored++;
-      if (++this.#oldInARow < MAX_OLD_IN_A_ROW || this.#waiting.has(number)) return;
+      if (++this.#oldInARow < MAX_OLD_IN_A_ROW || this.#waiting.has(number)) {
+        this.counters.ignored++;
+        return;
+      }
       this.#restart(sequence, ssrc); // twenty old ones in a row: it counts anew
       number = this.#expected;
     } else if (number - this.#expected > MAX_JUMP) {
@@ -156,9 +158,12 @@ export class ReorderBuffer<Packet> {
   #restart(sequence: number, ssrc: number): void {
     for (const number of [...this.#waiting.keys()].sort((a, b) => a - b)) {
       const packet = this.#waiting.get(number);
-      if (packet !== undefined) this.#onPacket(packet);
+      if (packet === undefined) continue;
+      this.counters.packets++;
+      this.#onPacket(packet);
     }
     this.#waiting.clear();
+    this.counters.lost += this.#missing.size;
     this.#missing.clear();
     this.#ssrc = ssrc;
     // Far from zero, so that older numbers stay positive.

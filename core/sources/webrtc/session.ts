@@ -4,9 +4,12 @@
  * them; here they are joined, watched over, and ended.
  *
  * A connection that stands says nothing about media: key pictures are asked for every 1.5 s until one
- * comes, with and without parameter sets, since some senders give these only when asked for in the
- * one way. The session is open when the first key picture is whole. After a loss a key picture is
- * asked for again, and what lies between is left out, because it cannot be decoded.
+ * comes. The session is open when the first key picture is whole. After a loss a key picture is asked
+ * for again, and what lies between is left out, because it cannot be decoded.
+ *
+ * A picture loss indication (PLI) gives a Nest camera's key picture without parameter sets, a full
+ * intra request (FIR) gives one with them. Both are sent, also after a loss: it may have been new
+ * parameter sets that were lost. Where a key picture comes without any, those before it apply.
  *
  * @module
  */
@@ -171,10 +174,10 @@ class LiveSession implements WebRtcSession {
 
   /** Connects and waits for the first key picture. */
   async open(): Promise<void> {
-    const { options } = { options: this.#options };
-    const { clock, loopback = false } = options;
+    const { clock, exchange, loopback = false } = this.#options;
     this.#peer = await openPeer({
       loopback,
+      nowMs: () => clock.monotonic(),
       handler: {
         onRtp: (kind, packet) => this.#onRtp(kind, packet),
         onReport: (kind, bytes) =>
@@ -183,7 +186,7 @@ class LiveSession implements WebRtcSession {
       },
     });
     this.#over.signal.throwIfAborted();
-    const answer = await options.exchange(this.#peer.offerSdp);
+    const answer = await exchange(this.#peer.offerSdp);
     this.#over.signal.throwIfAborted();
     this.#pipeline = new Pipeline({
       video: VIDEO,
@@ -275,7 +278,7 @@ class LiveSession implements WebRtcSession {
     if (nowMs - this.#keyRequestedMs < KEY_REQUEST_MS / 3) return;
     this.#keyRequestedMs = nowMs;
     this.#keyRequests++;
-    this.#peer?.requestKey({ withSets: this.#videoTrack === undefined });
+    this.#peer?.requestKey();
   }
 
   /** Asks for a key picture as long as one is needed, and says now and then what may come. */
