@@ -251,6 +251,7 @@ async function recordSession(
   status.widthPx = video.widthPx;
   status.heightPx = video.heightPx;
 
+  const countedBefore: Counts = { ...status };
   const encoding = video.codec === "jpeg";
   const isOnlyTimelapse = options.timelapse?.plan.only ?? false;
   // Before pictures are asked for: while the process's first encoder is opened they would be shed.
@@ -420,10 +421,20 @@ async function recordSession(
     failure ??= { error };
   }
   await unwritten?.end({ keep: isCutShort });
+  // What the encoder, the queue or the disk still had. A timelapse counts for itself.
+  if (!isOnlyTimelapse) status.framesDropped += missingSince(countedBefore, status);
   await closeSession(session, options);
   if (failure) throw failure.error;
   throw sessionError;
 }
+
+/** Pictures that were captured and are neither recorded nor counted as dropped. */
+function missingSince(before: Counts, now: Counts): number {
+  const since = (key: keyof Counts) => now[key] - before[key];
+  return Math.max(0, since("framesCaptured") - since("framesRecorded") - since("framesDropped"));
+}
+
+type Counts = Pick<CameraStatus, "framesCaptured" | "framesRecorded" | "framesDropped">;
 
 /** An encoder for the session's sound, where it is of a kind that clips do not hold. */
 async function openSoundEncoder(

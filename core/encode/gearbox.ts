@@ -100,7 +100,8 @@ export function createGearbox(gears: readonly [Gear, ...Gear[]], log: Log): Gear
     const install = gears.some((gear) => gear.engine === "system") ? "" : "a system ffmpeg, ";
     log.warn(
       `${camera}: ${figures}; pictures are dropped evenly and counted. What helps: ${install}` +
-        "a lower fps or width, or the camera's live stream instead of snapshots",
+        'a lower "fps", smaller pictures (a Nest camera has "width"; others have it in their own ' +
+        "settings or in their address), or the camera's live stream instead of snapshots",
       { camera, speed: state.speed },
     );
   };

@@ -339,6 +339,25 @@ Deno.test("an encoder that ends before the camera does is told as a gap", async 
   await stopped(recording);
 });
 
+Deno.test("pictures that were inside an encoder that failed are counted as dropped, once", async () => {
+  const encoder = () =>
+    Promise.resolve<Encoder>({
+      async *encode(units, { onLost }) {
+        let taken = 0;
+        for await (const unit of units) {
+          if (++taken === 1) yield { ...unit, track: VIDEO_TRACK };
+          if (taken === 2) onLost?.(1, new Error("not a JPEG"));
+          if (taken === 4) throw new Error("no memory for the encoder");
+        }
+      },
+    });
+  const recording = start({ encoder });
+  await shoot(recording, { forMs: 2000 });
+  await stopped(recording);
+  const { framesCaptured, framesRecorded, framesDropped } = recording.status;
+  assert.deepEqual([framesCaptured, framesRecorded, framesDropped], [4, 1, 3]);
+});
+
 Deno.test("an encoder that never finishes is left behind within five seconds", async () => {
   const recording = start({
     encoder: () =>
@@ -353,6 +372,8 @@ Deno.test("an encoder that never finishes is left behind within five seconds", a
   await shoot(recording, { forMs: 1000 });
   assert.ok(await stopped(recording) <= 5000);
   assert.equal(count(recording.lines, /^warn the encoder did not finish/), 1);
+  const { framesCaptured, framesRecorded, framesDropped } = recording.status;
+  assert.deepEqual([framesCaptured, framesRecorded, framesDropped], [2, 0, 2]);
 });
 
 Deno.test("recording goes on within ten seconds after a full spool has room again, as one gap", async () => {

@@ -61,7 +61,7 @@ Deno.test("when the last gear is late too, it is said once what would help", () 
   assert.equal(log.lines.length, 1);
   assert.match(
     log.lines[0] ?? "",
-    /dropped evenly and counted.*system ffmpeg.*lower fps.*live stream/,
+    /dropped evenly and counted.*system ffmpeg.*lower "fps".*Nest camera has "width"; others.*live stream/,
   );
 });
 
