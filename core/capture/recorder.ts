@@ -420,9 +420,9 @@ async function recordSession(
   } catch (error) {
     failure ??= { error };
   }
-  await unwritten?.end({ keep: isCutShort });
+  const isKept = await unwritten?.end({ keep: isCutShort });
   // What the encoder, the queue or the disk still had. A timelapse counts for itself.
-  if (!isOnlyTimelapse) status.framesDropped += missingSince(countedBefore, status);
+  if (!isKept && !isOnlyTimelapse) status.framesDropped += missingSince(countedBefore, status);
   await closeSession(session, options);
   if (failure) throw failure.error;
   throw sessionError;

@@ -22,8 +22,11 @@ export interface Unwritten {
   taken(units: AsyncIterable<AccessUnit>): AsyncIterable<AccessUnit>;
   /** The unit that came out of the encoder; who writes it must call its `release`, as always. */
   coded(unit: AccessUnit): AccessUnit;
-  /** No more comes. With `keep` what waits still is left for the next start. Never rejects. */
-  end(options?: { readonly keep?: boolean }): Promise<void>;
+  /**
+   * No more comes. With `keep` what waits still is left for the next start; gives whether all of it is.
+   * Never rejects.
+   */
+  end(options?: { readonly keep?: boolean }): Promise<boolean>;
 }
 
 /** What it works with. */
@@ -154,6 +157,7 @@ export function createUnwritten(
       await keeping;
       if (options?.keep) await keep();
       await journal?.end(options).catch((error) => log.debug(`a journal is left: ${error}`));
+      return options?.keep === true && waiting.every(({ isKept }) => isKept);
     },
   };
 }
