@@ -87,18 +87,21 @@ export async function record(options: RecordingOptions): Promise<void> {
       // A folder of this machine has no use for it, and a plugin may.
       md5: enabled.some(([, { type }]) => type !== "local-folder"),
       recover: recoverTornClip,
+      // Cameras first: what a crash left behind has waited already.
+      mendLater: true,
       historyMs: historyMs(enabled.map(([, sink]) => sink)),
     }),
   );
   // What a killed process left there keeps the room of clips that are gone.
   await rm(handover, { recursive: true, force: true });
-  const { recovered } = spool.recovery;
-  if (recovered > 0) {
+  spool.mended.then(() => {
+    const { recovered } = spool.recovery;
+    if (recovered === 0) return;
     log.info(`mended ${recovered} interrupted ${recovered === 1 ? "clip" : "clips"}`, {
       event: "recovered",
       ...spool.recovery,
     });
-  }
+  });
   const encoders = cleanup.use(
     encodersOnDemand({ ...config.encoder, clock, log: getLog("encoder") }),
   );

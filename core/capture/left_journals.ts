@@ -13,7 +13,7 @@ import { FRAGMENT_US, gopLengthMs } from "./recorder.ts";
 
 /** What it works with. */
 export interface LeftJournalsOptions {
-  readonly spool: Pick<Spool, "begin" | "list" | "leftJournals">;
+  readonly spool: Pick<Spool, "begin" | "list" | "leftJournals" | "mended">;
   readonly encoder: () => Promise<Encoder>;
   readonly clipMs: number;
   readonly product: string;
@@ -28,6 +28,8 @@ export async function recordLeftJournals(
   options: LeftJournalsOptions,
   signal: AbortSignal,
 ): Promise<void> {
+  // Until then it is not known what the clips hold.
+  if (!await options.spool.mended) return;
   for (const journal of options.spool.leftJournals) {
     if (signal.aborted) return;
     const log = options.log(journal.camera);

@@ -38,13 +38,13 @@ export interface UnwrittenOptions {
 }
 
 /**
- * No picture shall wait for so long before it is being written somewhere, ms. What is promised is 2 s: a
- * machine that is so busy takes a while for that too.
+ * Whoever waits for so long is written down at once, ms: an encoder that keeps up is far below. What is
+ * promised is 2 s, but a machine that is so busy takes a while for this too.
  */
-const BOUND_MS = 1500;
+const LONG_MS = 1000;
 
-/** From then on it is told, in the debug log: an encoder that keeps up is far below, ms. */
-const TOLD_MS = 1000;
+/** No picture shall be this old at the next look, ms. */
+const BOUND_MS = 1500;
 
 /** Waiting for so many: who is behind so far sheds pictures anyway. */
 const MAX_WAITING = 1024;
@@ -103,7 +103,7 @@ export function createUnwritten(
     const oldest = waiting[0];
     if (!oldest) return;
     const ageMs = nowMs - oldest.sinceMs;
-    if (ageMs >= TOLD_MS) {
+    if (ageMs >= LONG_MS) {
       const stage = stageOf(oldest);
       log.debug(`pictures wait for ${(ageMs / 1000).toFixed(1)} s (${stage})`, {
         event: "behind",
@@ -113,7 +113,8 @@ export function createUnwritten(
       });
     }
     const unkept = waiting.find(({ isKept }) => !isKept);
-    if (unkept && nowMs - unkept.sinceMs + intervalMs > BOUND_MS) {
+    const unkeptMs = unkept ? nowMs - unkept.sinceMs : -Infinity;
+    if (unkeptMs >= LONG_MS || unkeptMs + intervalMs > BOUND_MS) {
       keeping ??= keep().finally(() => keeping = undefined);
     }
   }

@@ -26,6 +26,11 @@ export interface SpoolOptions {
   readonly md5?: boolean;
   /** Repairs an interrupted clip. */
   readonly recover: RecoverTornClip;
+  /**
+   * Interrupted clips are completed while clips are recorded and delivered already; see
+   * {@linkcode Spool.mended}. Default: before it is open.
+   */
+  readonly mendLater?: boolean;
   /** At most so many bytes in clips. Default: no limit but the disk's. */
   readonly limitBytes?: number;
   /** Delivered clips stay for so long after they were finished, ms. Default 0. */
@@ -58,8 +63,13 @@ export interface NewClip {
 
 /** Clips that wait for delivery, kept safe. Errors are spool errors unless said otherwise. */
 export interface Spool extends AsyncDisposable {
-  /** What was put in order when it was opened. */
+  /** What has been put in order since it was opened. */
   readonly recovery: RecoveryReport;
+  /**
+   * Resolves when the interrupted clips that were found have been dealt with: with `false` if the disk
+   * would not have it, or the spool was closed before. They are then tried again. Never rejects.
+   */
+  readonly mended: Promise<boolean>;
   /** Grows with everything that may concern a delivery. */
   readonly version: number;
   /** Begins a clip. Its key is unique, also when the clock goes back. @throws kind `full` or `io` */

@@ -46,6 +46,8 @@ export interface RecoveryContext {
   readonly layout: Layout;
   readonly catalogue: Catalogue;
   readonly recover: RecoverTornClip;
+  /** Whether clips get one; they do by default. */
+  readonly md5?: boolean;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -109,8 +111,19 @@ export async function openOrReplaceCatalogue(
   }
 }
 
-/** Puts the spool in order. The catalogue must know the sinks already. */
-export async function recoverSpool(context: RecoveryContext): Promise<RecoveryReport> {
+/** An interrupted clip, as it was found. */
+export interface TornClip {
+  readonly key: string;
+  readonly bytes: number;
+}
+
+/**
+ * Puts the spool in order, but for the interrupted clips: they are named, for
+ * {@linkcode recoverOpenClip}. The catalogue must know the sinks already.
+ */
+export async function recoverSpool(
+  context: RecoveryContext,
+): Promise<Omit<RecoveryReport, "recovered"> & { readonly torn: readonly TornClip[] }> {
   const { fs, folders, layout, catalogue, clock, log } = context;
   const missing = catalogue.keysHere();
   const unlisted: ClipSidecar[] = [];
@@ -144,21 +157,20 @@ export async function recoverSpool(context: RecoveryContext): Promise<RecoveryRe
     lost++;
   }
 
-  let recovered = 0;
-  const openFiles = await fs.list(layout.open) ?? [];
-  for (const { name } of openFiles) {
+  const torn: TornClip[] = [];
+  const open = new Set((await fs.list(layout.open) ?? []).map(({ name }) => name));
+  for (const name of open) {
     const key = keyOfOpenClip(name);
-    if (key === undefined) continue;
-    const clip = await recoverOpenClip(context, key);
-    if (!clip) continue;
-    catalogue.transaction(() => catalogue.add(clip));
-    recovered++;
+    if (key !== undefined) {
+      torn.push({ key, bytes: await fs.sizeOf(layout.openClip(key)) ?? 0 });
+    } else if (
+      name.endsWith(".json.tmp") ||
+      name.endsWith(".json") && !open.has(name.replace(/json$/, "part"))
+    ) {
+      await fs.remove(`${layout.open}/${name}`); // of a clip that is none, or half of one
+    }
   }
-  for (const { name } of await fs.list(layout.open) ?? []) {
-    // Of a clip that is none, or half of one that a crash came before.
-    if (/\.json(\.tmp)?$/.test(name)) await fs.remove(`${layout.open}/${name}`);
-  }
-  return { recovered, relisted: unlisted.length, lost };
+  return { relisted: unlisted.length, lost, torn };
 }
 
 /** The keys of all files in `clips/`. Tidies up what belongs to none on the way. */
@@ -205,7 +217,7 @@ async function describe(context: RecoveryContext, key: string): Promise<ClipSide
       ...known,
       endMs: Math.round(known.startMs + durationMs),
       frames: repair.state === "empty" ? 0 : repair.frames,
-      ...await fingerprint(file, { md5: true }),
+      ...await fingerprint(file, { md5: context.md5 ?? true }),
       recovered: true,
       pinned: sidecar?.pinned ?? false,
       finishedMs: clock.now(),
@@ -273,6 +285,7 @@ export async function recoverOpenClip(
       await folders.make(layout.damaged);
       const aside = `${layout.damaged}/${path.slice(layout.open.length + 1)}`;
       await fs.rename(path, aside);
+      await fs.remove(layout.openSidecar(openKey));
       const why = isHopeless ? `: ${repair}` : "";
       log.error(`nothing could be made of an interrupted clip; it is kept as ${aside}${why}`, {
         key: openKey,
@@ -297,7 +310,7 @@ export async function recoverOpenClip(
     const key = await freeKey(context, sidecar);
     isOurs = false;
     const clip = await publish({
-      md5: true,
+      md5: context.md5 ?? true,
       fs,
       folders,
       layout,

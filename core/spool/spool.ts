@@ -24,6 +24,7 @@ import {
 } from "./journal.ts";
 import { clipKey, type Layout, layoutOf, parseKey } from "./layout.ts";
 import { lockSpool } from "./lock.ts";
+import { News } from "./news.ts";
 import { type OpenClip, OpenClipFile, type OpenClipHost } from "./open_clip.ts";
 import {
   checkFormat,
@@ -33,6 +34,7 @@ import {
   type RecoveryContext,
   type RecoveryReport,
   removeClipFiles,
+  type TornClip,
 } from "./recovery.ts";
 import { Room, type SpoolSpace } from "./retention.ts";
 import { type ClipSidecar, formatSidecar } from "./sidecar.ts";
@@ -71,7 +73,8 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
     const optional = new Set(options.optionalSinks);
     const sinks = new Map(options.sinks.map((name) => [name, !optional.has(name)]));
     catalogue.setSinks([...sinks].map(([name, required]) => ({ name, required })), clock.now());
-    const recovery = await recoverSpool({ ...options, fs, folders, layout, catalogue });
+    const context = { ...options, fs, folders, layout, catalogue };
+    const { torn, ...recovery } = await recoverSpool(context);
     const spool = new DiskSpool({ ...options, fs }, {
       layout,
       folders,
@@ -79,10 +82,19 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
       lock,
       sinks,
       recovery,
+      torn,
       leftJournals: await leftJournals({ fs, layout }),
     });
     cleanup.move();
-    return spool;
+    const mending = spool.mend();
+    if (options.mendLater) return spool;
+    try {
+      await mending;
+      return spool;
+    } catch (error) {
+      await spool[Symbol.asyncDispose]();
+      throw error;
+    }
   } catch (error) {
     throw asSpoolError(error, `open the spool ${layout.root}`);
   }
@@ -95,13 +107,14 @@ interface Opened {
   readonly lock: Disposable;
   /** Name → whether required. */
   readonly sinks: Map<string, boolean>;
-  readonly recovery: RecoveryReport;
+  readonly recovery: Omit<RecoveryReport, "recovered">;
+  readonly torn: readonly TornClip[];
   readonly leftJournals: readonly LeftJournal[];
 }
 
 class DiskSpool implements Spool {
-  readonly recovery: RecoveryReport;
   readonly leftJournals: readonly LeftJournal[];
+  readonly mended: Promise<boolean>;
   readonly #options: SpoolOptions & { readonly fs: SpoolFs };
   readonly #layout: Layout;
   readonly #folders: Folders;
@@ -114,13 +127,14 @@ class DiskSpool implements Spool {
   readonly #stop = new AbortController();
   /** Clips being recorded, by key; keys that are about to be. */
   readonly #open = new Map<string, OpenClipFile | undefined>();
-  /** Keys of clips in `open/` whose finishing failed. */
-  readonly #torn = new Set<string>();
+  /** Keys of clips in `open/` that were interrupted, or whose finishing failed. */
+  readonly #torn: Set<string>;
+  readonly #onMended: (all: boolean) => void;
+  #recovery: RecoveryReport;
   /** Clips on the disk that the catalogue could not take yet. */
   readonly #unlisted = new Map<string, ClipSidecar>();
   readonly #staging: Uint8Array[] = [];
-  #news = Promise.withResolvers<void>();
-  #version = 0;
+  readonly #news = new News();
   #publishing = 0;
   #tidying: Promise<unknown> = Promise.resolve();
   /** Whatever removes clips runs one after the other. */
@@ -135,7 +149,8 @@ class DiskSpool implements Spool {
     this.#catalogue = opened.catalogue;
     this.#lock = opened.lock;
     this.#sinks = opened.sinks;
-    this.recovery = opened.recovery;
+    this.#recovery = { ...opened.recovery, recovered: 0 };
+    this.#torn = new Set(opened.torn.map(({ key }) => key));
     this.leftJournals = opened.leftJournals;
     this.#room = new Room({
       fs: options.fs,
@@ -145,16 +160,38 @@ class DiskSpool implements Spool {
       limitBytes: options.limitBytes,
       reserveBytes: options.reserveBytes,
       whenFull: options.whenFull ?? "stop",
-      usedBytes: opened.catalogue.totals().bytes,
+      usedBytes: opened.torn.reduce(
+        (sum, { bytes }) => sum + bytes,
+        opened.catalogue.totals().bytes,
+      ),
       oldest: (delivered) => this.#oldest(delivered),
       remove: (row) => this.#remove([row]),
     });
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    this.mended = promise;
+    this.#onMended = resolve;
     this.#host = this.#hostOf();
     this.#background = this.#sweepForEver();
   }
 
+  get recovery(): RecoveryReport {
+    return this.#recovery;
+  }
+
+  /** Completes the interrupted clips that were found; to be called once. */
+  async mend(): Promise<void> {
+    try {
+      await this.#exclusively(() => this.#recoverTorn());
+      this.#onMended(this.#torn.size === 0);
+    } catch (error) {
+      this.#onMended(false);
+      if (!this.#options.mendLater) throw error;
+      this.#warnOfSweep(error);
+    }
+  }
+
   get version(): number {
-    return this.#version;
+    return this.#news.version;
   }
 
   async begin({ camera, slug, start, contentType, tags = [] }: NewClip): Promise<OpenClip> {
@@ -304,18 +341,8 @@ class DiskSpool implements Spool {
     return clip ? await checkClipFile(this.#place, { clip }) : "missing";
   }
 
-  changed(
-    { signal, since = this.#version }: { signal: AbortSignal; since?: number },
-  ): Promise<void> {
-    if (signal.aborted || since !== this.#version) return Promise.resolve();
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const done = () => {
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    signal.addEventListener("abort", done);
-    this.#news.promise.then(done);
-    return promise;
+  changed(options: { readonly signal: AbortSignal; readonly since?: number }): Promise<void> {
+    return this.#news.changed(options);
   }
 
   sweep(): Promise<void> {
@@ -337,10 +364,7 @@ class DiskSpool implements Spool {
       fs: this.#options.fs,
       layout: this.#layout,
       now: () => this.#options.clock.now(),
-      admit: async (bytes) => {
-        await this.#admit(bytes);
-        this.#room.grow(bytes);
-      },
+      admit: (bytes) => this.#take(bytes),
       freed: (bytes) => this.#room.grow(-bytes),
     }, owner);
   }
@@ -353,7 +377,7 @@ class DiskSpool implements Spool {
     await this.#rounds.idle();
     await this.#removing;
     await this.#tidying;
-    this.#announce();
+    this.#news.announce();
     this.#catalogue[Symbol.dispose]();
     this.#lock[Symbol.dispose]();
   }
@@ -372,10 +396,7 @@ class DiskSpool implements Spool {
       folders: this.#folders,
       layout: this.#layout,
       clock: this.#options.clock,
-      admit: async (bytes) => {
-        await this.#admit(bytes);
-        this.#room.grow(bytes);
-      },
+      admit: (bytes) => this.#take(bytes),
       withStaging: async (work) => {
         const staging = this.#staging.pop() ?? new Uint8Array(STAGING_BYTES);
         try {
@@ -400,6 +421,12 @@ class DiskSpool implements Spool {
     };
   }
 
+  /** Makes room, and counts it as used. */
+  async #take(bytes: number): Promise<void> {
+    await this.#admit(bytes);
+    this.#room.grow(bytes);
+  }
+
   async #admit(bytes: number): Promise<void> {
     this.#assertOpen();
     if (this.#room.takeFromBudget(bytes)) return;
@@ -413,7 +440,7 @@ class DiskSpool implements Spool {
     try {
       this.#catalogue.transaction(() => this.#catalogue.add(clip));
       this.#unlisted.delete(clip.key);
-      this.#announce();
+      this.#news.announce();
     } catch (error) {
       if (!this.#unlisted.has(clip.key)) {
         this.#options.log.error(
@@ -440,7 +467,7 @@ class DiskSpool implements Spool {
     } catch (error) {
       throw asSpoolError(error, `note that ${key} is ${note.state} for the sink "${sink}"`);
     }
-    this.#announce();
+    this.#news.announce();
     if (note.state === "stored" && (this.#options.keepMs ?? 0) === 0) {
       await Promise.resolve(); // durable: the answer first, the tidying up behind it
       this.sweep().catch((error) => this.#warnOfSweep(error));
@@ -463,13 +490,7 @@ class DiskSpool implements Spool {
   #sinksChanged(): void {
     const sinks = [...this.#sinks].map(([name, required]) => ({ name, required }));
     this.#catalogue.setSinks(sinks, this.#options.clock.now());
-    this.#announce();
-  }
-
-  #announce(): void {
-    this.#version++;
-    this.#news.resolve();
-    this.#news = Promise.withResolvers();
+    this.#news.announce();
   }
 
   /** Runs `work` when everything that removes clips and was asked for before is done. */
@@ -505,7 +526,7 @@ class DiskSpool implements Spool {
   async #sweep(): Promise<void> {
     const { clock, keepMs, historyMs = HISTORY_MS } = this.#options;
     for (const clip of [...this.#unlisted.values()]) this.#enlist(clip);
-    if (this.#catalogue.changedByOthers()) this.#announce(); // see view.ts
+    if (this.#catalogue.changedByOthers()) this.#news.announce(); // see view.ts
     const finishedBeforeMs = clock.now() - (keepMs ?? 0);
     // Without a sink nothing counts as delivered, but an age that the owner gave counts.
     while (this.#hasRequiredSink || (keepMs ?? 0) > 0) {
@@ -525,11 +546,14 @@ class DiskSpool implements Spool {
   /** Completes clips whose finishing failed, now that the disk may be well again. */
   async #recoverTorn(): Promise<void> {
     for (const key of [...this.#torn]) {
+      if (this.#stop.signal.aborted) return; // the next start does it
       const before = await this.#options.fs.sizeOf(this.#layout.openClip(key)) ?? 0;
       const clip = await this.#whilePublishing(() => recoverOpenClip(this.#recoveryContext, key));
       this.#torn.delete(key);
       this.#room.grow((clip?.bytes ?? 0) - before);
-      if (clip) this.#enlist(clip);
+      if (!clip) continue;
+      this.#enlist(clip);
+      this.#recovery = { ...this.#recovery, recovered: this.#recovery.recovered + 1 };
     }
   }
 
@@ -561,7 +585,7 @@ class DiskSpool implements Spool {
   async #remove(rows: readonly ClipRow[]): Promise<void> {
     const { fs, clock } = this.#options;
     this.#catalogue.setAway(rows.map((row) => row.key), "gone", clock.now());
-    this.#announce();
+    this.#news.announce();
     for (const row of rows) {
       await removeClipFiles(fs, this.#layout, row.key);
       this.#room.grow(-row.bytes);

@@ -37,7 +37,7 @@ async function takeUp(journals: readonly LeftJournal[], spool = createMemorySpoo
   const notes = createNotes();
   const stop = new AbortController();
   await recordLeftJournals({
-    spool: Object.assign(spool, { leftJournals: journals }),
+    spool: Object.assign(spool, { leftJournals: journals, mended: Promise.resolve(true) }),
     encoder: () => Promise.resolve(relabel),
     ...{ clipMs: 10_000, product: "test", log: () => notes },
   }, stop.signal);

@@ -259,12 +259,12 @@ async function runPart(options: ChaosOptions & { readonly encoder: "wasm" | "sys
 
 const delay = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** What a spool still has to do: deliveries, and pictures that are in no clip. */
+/** What a spool still has to do: deliveries, interrupted clips, pictures that are in no clip. */
 async function leftIn(spool: string): Promise<number> {
   using view = await openSpoolView(spool, { now: () => Date.now() });
   const open = await Array.fromAsync(Deno.readDir(`${spool}/open`));
   return view.list({ delivery: { state: "waiting" }, limit: 1e6 }).length +
-    open.filter(({ name }) => name.endsWith(".pictures")).length;
+    open.filter(({ name }) => /\.(pictures|part)$/.test(name)).length;
 }
 
 /** Notes when each camera gives its first and its last picture from now on. */

@@ -86,6 +86,7 @@ async function runHistory(seed: number, totals: Totals): Promise<void> {
   let wallMs = random() < 0.1 ? 5000 : Date.UTC(2026, 7, 21, 14, 5);
   let payloadSeed = 0;
   const keepMs = random() < 0.5 ? 0 : 120_000;
+  const mendLater = random() < 0.5;
   const clock = {
     now: () => wallMs,
     monotonic: () => 0,
@@ -127,6 +128,7 @@ async function runHistory(seed: number, totals: Totals): Promise<void> {
       sinks: SINKS,
       keepMs,
       recover: recoverToyClip,
+      mendLater,
       fs,
       openCatalogue: () => mortal,
     });
@@ -236,11 +238,20 @@ async function runHistory(seed: number, totals: Totals): Promise<void> {
   };
 
   /** Opens the spool, however often that is cut short. */
-  const start = async (): Promise<Spool> => {
+  const start = async ({ idle = false } = {}): Promise<Spool> => {
     for (let tries = 0;; tries++) {
       if (tries < 3 && random() < 0.4) disk.stopIn(1 + below(60));
       let spool: Spool | undefined;
       await mayStop(async () => void (spool = await open()));
+      if (spool && mendLater) {
+        // Cameras and sinks are at work while what was interrupted is still being completed.
+        const opened: Spool = spool;
+        const works = Array.from(
+          { length: idle ? 0 : below(3) },
+          () => mayStop(() => step(opened)),
+        );
+        await Promise.all([...works, opened.mended]);
+      }
       if (spool && !disk.isStopped) {
         disk.stopIn(Infinity);
         await check(spool);
@@ -344,7 +355,7 @@ async function runHistory(seed: number, totals: Totals): Promise<void> {
   // At the end everything recorded reaches both sinks, and then leaves the spool.
   await mayStop(() => spool[Symbol.asyncDispose]());
   crash("kill");
-  spool = await start();
+  spool = await start({ idle: true });
   for (const sink of SINKS) while (await deliver(spool, sink));
   wallMs += 400_000_000;
   await spool.sweep();

@@ -633,3 +633,82 @@ for (const [code, kind] of [["ENOSPC", "full"], ["EIO", "io"], ["EROFS", "io"]] 
     assert.equal((await spool.space()).usedBytes, finished.bytes + (clip?.bytes ?? 0));
   });
 }
+
+Deno.test("with mendLater clips are recorded while those that a crash cut short are still waiting", async () => {
+  await using test = await bench();
+  {
+    await using spool = await test.open();
+    await begin(spool, { seconds: 3 });
+    await begin(spool, { seconds: 2, camera: "Hall" });
+  }
+  const goOn = Promise.withResolvers<void>();
+  await using spool = await test.open({
+    mendLater: true,
+    md5: false,
+    recover: async (file) => {
+      await goOn.promise;
+      return await recoverToyClip(file);
+    },
+  });
+  assert.equal(spool.recovery.recovered, 0);
+  // In the very second of the one that waits, whose key it must not get.
+  const clip = await record(spool, { seconds: 1 });
+  assert.equal(clip.key, "yard/2026/08/21/20260821T140500Z-2.mp4");
+  assert.equal(spool.next("a")?.key, clip.key);
+  await spool.receipt("a", clip.key, stored);
+  goOn.resolve();
+  assert.equal(await spool.mended, true);
+  assert.equal(spool.recovery.recovered, 2);
+  assert.deepEqual(
+    spool.list().map(({ key, frames, recovered, md5 }) => [key, frames, recovered, md5]).sort(),
+    [
+      ["hall/2026/08/21/20260821T140500Z.mp4", 2, true, undefined],
+      ["yard/2026/08/21/20260821T140500Z-2.mp4", 1, false, undefined],
+      ["yard/2026/08/21/20260821T140500Z.mp4", 3, true, undefined],
+    ],
+  );
+  assert.deepEqual([...Deno.readDirSync(`${test.path}/spool/open`)], []);
+});
+
+Deno.test("a clip that cannot be mended for now is told, and tried again with the next round", async () => {
+  await using test = await bench();
+  {
+    await using spool = await test.open();
+    await begin(spool, { seconds: 3 });
+  }
+  let isBroken = true;
+  const fs: SpoolFs = {
+    ...diskFs,
+    open: (path, mode) =>
+      isBroken && path.endsWith(".part") && mode === "update"
+        ? Promise.reject(new Error("EIO"))
+        : diskFs.open(path, mode),
+  };
+  await assert.rejects(test.open({ fs }), /EIO/); // and the lock is free again
+  await using spool = await test.open({ fs, mendLater: true });
+  assert.equal(await spool.mended, false);
+  assert.ok(test.messages.some((message) => /tried again: .*EIO/.test(message)));
+  isBroken = false;
+  await spool.sweep();
+  assert.equal(spool.recovery.recovered, 1);
+  assert.equal(spool.list().length, 1);
+});
+
+Deno.test("the journals that were left are found when a spool is opened, and its own are not", async () => {
+  await using test = await bench();
+  const picture = { data: payload(1), capturedAtMs: START_MS, ptsUs: 0 };
+  {
+    await using spool = await test.open();
+    const journal = spool.journal({ camera: "Yard", slug: "yard" });
+    await journal.append([picture]);
+    await journal.end({ keep: true });
+    assert.deepEqual(spool.leftJournals, []);
+  }
+  await using spool = await test.open();
+  const [left, ...more] = spool.leftJournals;
+  assert.deepEqual(more, []);
+  assert.equal(left?.camera, "Yard");
+  assert.deepEqual(await Array.fromAsync(left.pictures()), [picture]);
+  await left.remove();
+  assert.deepEqual([...Deno.readDirSync(`${test.path}/spool/open`)], []);
+});
