@@ -83,6 +83,7 @@ const OVERLAP_MS = 3000;
 const SOUND_MS = 1000;
 const MAX_INBOX = 512;
 const MAX_KEPT = 1024;
+const MAX_KEYS = 64;
 
 /** A stream whose units are being read. */
 interface Running {
@@ -130,7 +131,10 @@ export function openJoinedSession(options: JoinedSessionOptions): JoinedSession 
    * moment, and take its place.
    */
   let held: AccessUnit | undefined;
-  /** Fingerprints of the current stream's latest pictures, kept while a next one is to come. */
+  /**
+   * Fingerprints of the latest key pictures and their times: a next stream may begin with one that was
+   * shown before it was asked for.
+   */
   const seen = new Map<string, number>();
   const legs = new Set<Leg>([options.first]);
   const tasks = new Set<Promise<void>>();
@@ -267,7 +271,7 @@ export function openJoinedSession(options: JoinedSessionOptions): JoinedSession 
 
   const remember = (data: Uint8Array, ptsUs: number) => {
     seen.set(fingerprint(data), ptsUs);
-    if (seen.size > MAX_KEPT) seen.delete(seen.keys().next().value ?? "");
+    if (seen.size > MAX_KEYS) seen.delete(seen.keys().next().value ?? "");
   };
 
   /** Keeps what the next stream brings until it takes over. */
@@ -314,7 +318,6 @@ export function openJoinedSession(options: JoinedSessionOptions): JoinedSession 
     log.debug(`${what}: the next stream has taken over`, { exact: at !== undefined });
     current = running;
     next = undefined;
-    seen.clear();
     const { kept } = running;
     running.kept = [];
     if (legs.delete(old.leg)) task(old.leg.close());
@@ -382,7 +385,7 @@ export function openJoinedSession(options: JoinedSessionOptions): JoinedSession 
   /** Gives out the picture that was held back. */
   const letGo = (): AccessUnit[] => {
     if (held === undefined) return [];
-    if (opening || next) remember(held.data, held.ptsUs + current.offsetUs);
+    if (held.isKey) remember(held.data, held.ptsUs + current.offsetUs);
     const out = mapped(held, current);
     held = undefined;
     return out ? [out] : [];
