@@ -336,7 +336,8 @@ async function recordSession(
       clock.sleep(DRAIN_MS, { signal: drain.signal }).then(() => {
         if (encoding) {
           const message = `the encoder did not finish within ${DRAIN_MS / 1000} s`;
-          const fate = unwritten ? "are recorded at the next start" : "are lost";
+          const isKept = unwritten !== undefined && signal.aborted;
+          const fate = isKept ? "are recorded at the next start" : "are lost";
           log.warn(`${message}: the last pictures ${fate}`);
           isCutShort = true;
           drain.abort(new Error(message));
@@ -420,7 +421,7 @@ async function recordSession(
   } catch (error) {
     failure ??= { error };
   }
-  const isKept = await unwritten?.end({ keep: isCutShort });
+  const isKept = await unwritten?.end({ keep: isCutShort && signal.aborted });
   // What the encoder, the queue or the disk still had. A timelapse counts for itself.
   if (!isKept && !isOnlyTimelapse) status.framesDropped += missingSince(countedBefore, status);
   await closeSession(session, options);

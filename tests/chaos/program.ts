@@ -5,6 +5,7 @@
  * @module
  */
 import type { LogLine } from "../support/capture_until.ts";
+import { type LiveMemory, liveMemory } from "./live_memory.ts";
 import { killAndWait } from "../support/run_cli.ts";
 import { TextLineStream } from "../support/text_lines.ts";
 
@@ -22,6 +23,11 @@ export interface Program extends AsyncDisposable {
   /** The cameras that it has said to be recording so far. */
   readonly recorded: ReadonlySet<string>;
   readonly pid: number;
+  /**
+   * Collects its garbage and says what is left, without its workers. @throws if it was not started to
+   * be inspected
+   */
+  live(): Promise<LiveMemory>;
   kill(signal: Deno.Signal): void;
   readonly ended: Promise<void>;
 }
@@ -29,21 +35,27 @@ export interface Program extends AsyncDisposable {
 /** Starts the program, and notes each clip that it calls finished with its hash. */
 export function startProgram(
   args: readonly string[],
-  { env, finished, onLine, onText }: {
+  { env, finished, onLine, onText, inspect = false }: {
     readonly env: Readonly<Record<string, string>>;
     readonly finished: Map<string, string>;
     readonly onLine?: (line: LogLine) => void;
     /** Told all that it prints, line by line, with the line's end. */
     readonly onText?: (text: string) => void;
+    /** For {@linkcode Program.live}. */
+    readonly inspect?: boolean;
   },
 ): Program {
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "--allow-all", "--no-prompt", CLI, "capture", "--json", ...args],
+    args: [
+      ...["run", ...(inspect ? ["--inspect=127.0.0.1:0"] : []), "--allow-all", "--no-prompt"],
+      ...[CLI, "capture", "--json", ...args],
+    ],
     env: { ...env },
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
   }).spawn();
+  let inspector: string | undefined;
   const said: string[] = [];
   const recorded = new Set<string>();
   const news: LogLine[] = [];
@@ -53,6 +65,7 @@ export function startProgram(
       const line of stream.pipeThrough(new TextDecoderStream()).pipeThrough(new TextLineStream())
     ) {
       onText?.(`${line}\n`);
+      inspector ??= /ws:\/\/127\.0\.0\.1:\d+\/\S+/.exec(line)?.[0];
       said.push(line);
       if (said.length > 200) said.shift();
       if (!line.startsWith("{")) continue;
@@ -87,6 +100,10 @@ export function startProgram(
       }),
     recorded,
     pid: child.pid,
+    live: () => {
+      if (!inspect || inspector === undefined) throw new Error("it cannot be inspected");
+      return liveMemory(inspector);
+    },
     kill: (signal) => child.kill(signal),
     ended,
     [Symbol.asyncDispose]: () => killAndWait(child, ended),

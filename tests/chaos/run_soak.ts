@@ -8,9 +8,12 @@ import * as v from "valibot";
 import { duration, formatBytes, formatDuration } from "../../core/config/values.ts";
 import { runSoak, type Sample } from "./soak.ts";
 
-/** Memory may wander by so much, whatever the time; beyond, 1 MB an hour is a leak. */
-const WANDER_BYTES = 16e6;
+/** Beyond what it may wander by, whatever the time, 1 MB an hour is a leak. */
 const LEAK_BYTES_PER_HOUR = 1e6;
+/** What the program holds: a clip more or less under way. */
+const LIVE_WANDER_BYTES = 2e6;
+/** What it takes of the machine: freed memory is not given back at once, and workers have garbage. */
+const RSS_WANDER_BYTES = 32e6;
 
 const { values } = parseArgs({
   args: Deno.args,
@@ -49,5 +52,6 @@ const hours = totals.forMs / 3_600_000;
 const broken =
   totals.clipsLost + totals.clipsCorrupt + totals.duplicates + totals.leaks.length > 0 ||
   totals.framesLost > totals.framesDelivered / 1000 || totals.handleGrowth > 4 ||
-  totals.rssGrowthBytes > WANDER_BYTES + LEAK_BYTES_PER_HOUR * hours;
+  totals.liveGrowthBytes > LIVE_WANDER_BYTES + LEAK_BYTES_PER_HOUR * hours ||
+  totals.collectedRssGrowthBytes > RSS_WANDER_BYTES + LEAK_BYTES_PER_HOUR * hours;
 Deno.exit(broken ? 1 : 0);

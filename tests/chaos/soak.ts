@@ -26,6 +26,8 @@ export interface Sample {
   readonly threads: number;
   /** User and system time of the process so far, s. */
   readonly cpuS: number;
+  /** What it holds when its garbage is collected; `rssBytes` is then taken right after that. */
+  readonly liveBytes?: number;
 }
 
 /** What a soak came to. */
@@ -42,10 +44,16 @@ export interface SoakTotals {
   readonly framesLost: number;
   /** Of these, those that the program counted: it could not keep up, and said so. */
   readonly framesDropped: number;
-  /** From the second quarter's median to the last quarter's. */
+  /**
+   * What the main thread holds when its garbage is collected, from the second quarter's median to the
+   * last quarter's. This is what a leak shows in.
+   */
+  readonly liveGrowthBytes: number;
+  readonly liveMaxBytes: number;
+  /** Of all memory of the process, garbage and all, from the second quarter's median to the last's. */
   readonly rssGrowthBytes: number;
-  /** The same as a slope. */
-  readonly rssBytesPerHour: number;
+  /** The same where garbage was collected just before. */
+  readonly collectedRssGrowthBytes: number;
   readonly rssMaxBytes: number;
   /** From the second quarter's median to the last quarter's. */
   readonly handleGrowth: number;
@@ -67,6 +75,8 @@ export interface SoakOptions {
 
 const CLIP_MS = 10_000;
 const SAMPLES = 120;
+/** Garbage is collected before every so many samples: more often it would show in the CPU time. */
+const LIVE_EVERY = 5;
 
 /** One run. Takes `forMs` and a little more. */
 export async function runSoak(options: SoakOptions): Promise<SoakTotals> {
@@ -115,6 +125,7 @@ export async function runSoak(options: SoakOptions): Promise<SoakTotals> {
       },
       finished,
       onText: leakSearch.printed,
+      inspect: true,
       onLine: ({ event, total }) => {
         if (event === "summary") framesDropped = droppedOf(total);
       },
@@ -142,7 +153,13 @@ export async function runSoak(options: SoakOptions): Promise<SoakTotals> {
     const samples: Sample[] = [];
     while (performance.now() - startMs < forMs) {
       await delay(Math.max(500, forMs / SAMPLES));
-      const sample = { atMs: performance.now() - startMs, ...await measure(program.pid) };
+      const isDue = samples.length % LIVE_EVERY === 0;
+      const live = isDue ? await program.live() : undefined;
+      const sample: Sample = {
+        atMs: performance.now() - startMs,
+        ...await measure(program.pid),
+        ...(live ? { liveBytes: live.heapBytes + live.externalBytes } : {}),
+      };
       samples.push(sample);
       options.onSample?.(sample);
       await collect();
@@ -206,14 +223,16 @@ export function trend(samples: readonly Sample[], cameras: number) {
   const quarter = (nth: number) =>
     samples.slice(Math.floor(samples.length * nth / 4), Math.ceil(samples.length * (nth + 1) / 4));
   const [early, late] = [quarter(1), quarter(3)];
-  const growth = (of: (sample: Sample) => number) => median(late.map(of)) - median(early.map(of));
-  const hours = growth(({ atMs }) => atMs) / 3_600_000;
+  const growth = (of: (sample: Sample) => number, is: (sample: Sample) => boolean = () => true) =>
+    median(late.filter(is).map(of)) - median(early.filter(is).map(of));
+  const isCollected = ({ liveBytes }: Sample) => liveBytes !== undefined;
   const [first, last] = [samples[0], samples.at(-1)];
   const spanHours = ((last?.atMs ?? 0) - (first?.atMs ?? 0)) / 3_600_000;
-  const rssGrowthBytes = growth(({ rssBytes }) => rssBytes);
   return {
-    rssGrowthBytes,
-    rssBytesPerHour: Math.round(rssGrowthBytes / (hours || 1)),
+    liveGrowthBytes: growth(({ liveBytes = 0 }) => liveBytes, isCollected),
+    liveMaxBytes: Math.max(0, ...samples.map(({ liveBytes = 0 }) => liveBytes)),
+    rssGrowthBytes: growth(({ rssBytes }) => rssBytes),
+    collectedRssGrowthBytes: growth(({ rssBytes }) => rssBytes, isCollected),
     rssMaxBytes: Math.max(...samples.map(({ rssBytes }) => rssBytes)),
     handleGrowth: growth(({ handles }) => handles),
     handlesMax: Math.max(...samples.map(({ handles }) => handles)),
