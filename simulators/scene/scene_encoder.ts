@@ -26,18 +26,6 @@ export type SceneEncoder = (encoding: SceneEncoding) => Promise<Uint8Array>;
 /** What an encoder is called with besides: quiet, and never asking. */
 const QUIET = ["-hide_banner", "-nostdin", "-v", "error", "-y"];
 
-/** The ffmpeg of this machine; where there is none, ffmpeg.wasm. */
-export const encodeScene: SceneEncoder = async (encoding) => {
-  try {
-    return await encodeWithSystem(encoding);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotCapable) {
-      return await encodeWithWasm(encoding);
-    }
-    throw error;
-  }
-};
-
 /** The ffmpeg on the PATH. @throws Deno.errors.NotFound where there is none */
 export const encodeWithSystem: SceneEncoder = async ({ args, inputs, output }) => {
   const folder = await mkdtemp(join(tmpdir(), "camsink-scene-"));
@@ -85,6 +73,24 @@ export interface WorkerAnswer {
   readonly code: number;
   readonly said: string;
 }
+
+/** One encoder after the other, until one can. @throws with what each of them said */
+export function firstThatCan(...encoders: readonly SceneEncoder[]): SceneEncoder {
+  return async (encoding) => {
+    const said: string[] = [];
+    for (const encode of encoders) {
+      try {
+        return await encode(encoding);
+      } catch (error) {
+        said.push(error instanceof Error ? error.message : String(error));
+      }
+    }
+    throw new Error(said.join("; "));
+  };
+}
+
+/** The ffmpeg of this machine; where there is none, or it lacks a codec, ffmpeg.wasm. */
+export const encodeScene: SceneEncoder = firstThatCan(encodeWithSystem, encodeWithWasm);
 
 function failure(program: string, code: number, said: string): string {
   return `${program} cannot encode the simulated scene (code ${code}): ${said.trim().slice(-500)}`;

@@ -9,7 +9,11 @@ import {
   type SceneUnit,
   type SceneVideoUnit,
 } from "../../simulators/scene/coded_scene.ts";
-import { encodeWithWasm } from "../../simulators/scene/scene_encoder.ts";
+import {
+  encodeWithWasm,
+  firstThatCan,
+  type SceneEncoder,
+} from "../../simulators/scene/scene_encoder.ts";
 import {
   markNal,
   readMarkAac,
@@ -168,13 +172,15 @@ function oggOf(units: readonly SceneAudioUnit[]): Uint8Array {
   return Uint8Array.from(out);
 }
 
-Deno.test("ffmpeg.wasm encodes the scene where no ffmpeg is installed", async () => {
-  const loop = await videoLoop({ name: "Wasm", widthPx: 320, fps: 5, gops: 2 }, {
-    encode: encodeWithWasm,
-  });
+Deno.test("ffmpeg.wasm encodes the scene where no ffmpeg is installed, or one without the codec", async () => {
+  const small: SceneEncoder = () => Promise.reject(new Error("no libx264"));
+  const encode = firstThatCan(small, encodeWithWasm);
+  const loop = await videoLoop({ name: "Wasm", widthPx: 320, fps: 5, gops: 2 }, { encode });
   assert.equal(loop.pictures.length, 10);
-  const sound = await audioLoop({ name: "Wasm", codec: "aac" }, { encode: encodeWithWasm });
+  const sound = await audioLoop({ name: "Wasm", codec: "aac" }, { encode });
   assert.equal(sound.frames.length, 375);
+  const none = firstThatCan(small, () => Promise.reject(new Error("no memory")));
+  await assert.rejects(none({ args: [], inputs: {}, output: "x" }), /no libx264; no memory/);
 });
 
 Deno.test("a loop that was encoded before comes from the cache folder", async () => {
