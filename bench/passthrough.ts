@@ -5,8 +5,10 @@
  * H.264 of 3 Mbit/s with AAC, over TCP.
  *
  * Each competitor records for some seconds until it is under way, then its CPU time and memory (PSS)
- * over the window count; start-up does not. `CAMERAS=1,4,8,20` chooses the numbers of cameras,
- * `WINDOW_S` the length. Besides, the clips are searched for pictures that are missing.
+ * over the window count; start-up does not. `CAMERAS=1,4,8,20,32` chooses the numbers of cameras,
+ * `WINDOW_S` the length, `PEERS=ffmpeg` beside whom. Besides, the clips are searched for pictures that
+ * are missing, and after the window it is looked how long pictures wait until they are on the spool.
+ * The same number of simulated Nest cameras (NexusTalk) is recorded with the same program.
  *
  * @module
  */
@@ -16,49 +18,90 @@ import { fileURLToPath } from "node:url";
 import { ALL_FORMATS, BlobSource, EncodedPacketSink, Input } from "mediabunny";
 import { median, type Row, row, treePssBytes } from "./measure.ts";
 import type { BenchOptions } from "./run.ts";
+import { watchSpool } from "./spool_latency.ts";
 
 const FPS = 25;
 const CLIP_S = 10;
 // The runtime compiles what is hot in the first seconds.
 const WARM_UP_MS = 16_000;
+/** So long all cameras may take to be recorded. */
+const START_MS = 120_000;
 const WINDOW_S = Number(Deno.env.get("WINDOW_S") ?? 20);
-const CAMERAS = (Deno.env.get("CAMERAS") ?? "1,4,8,20").split(",").map(Number);
+const CAMERAS = (Deno.env.get("CAMERAS") ?? "1,4,8,20,32").split(",").map(Number);
+const PEERS = (Deno.env.get("PEERS") ?? "ffmpeg,splitmuxsink,motion,nexus").split(",");
+const GOP_S = 2;
+/** What a picture may take from the camera to the spool: its GOP, and a little. */
+const LATENCY_GOAL_S = GOP_S + 0.2;
+const LATENCY_WINDOW_MS = 8000;
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
 
 /** What recording cost, for each camera. */
 interface Figures {
   readonly cpuSPerCameraHour: number;
   readonly pssBytesPerCamera: number;
-  /** Pictures that are missing between the first and the last of the clips; ours only. */
+  /** Pictures that are missing between the first and the last of each clip; of ours and ffmpeg. */
   readonly lostPictures: number;
+  /** Until a picture is on the spool, the worst of twenty, s; ours only. */
+  readonly latencyS: number;
+  /** Of the clips; ours only. */
+  readonly bytesPerCameraSecond: number;
 }
 
 interface Competitor {
   readonly name: string;
   /** Command lines, all running at once; clips go into `folder`. */
-  commands(urls: readonly string[], folder: string): Promise<(readonly string[])[]>;
+  commands(cameras: readonly string[], folder: string): Promise<(readonly string[])[]>;
+  /** Where its clips are to be searched for missing pictures. */
+  readonly clips?: string;
+  /** Its cameras are simulated ones of Nest: instead of addresses it gets what their cloud has said. */
+  readonly isNexus?: boolean;
   /** More cameras would take all of the machine. */
   readonly maxCameras?: number;
 }
 
-const ours: Competitor = {
-  name: "ours",
-  async commands(urls, folder) {
-    const config = {
-      cameras: Object.fromEntries(urls.map((url, i) => [`cam${i}`, { type: "rtsp", url }])),
+/** Ours with a configuration: queue, spool, catalogue and delivery to a folder. */
+async function camsink(config: object, folder: string): Promise<(readonly string[])[]> {
+  const path = join(folder, "camsink.jsonc");
+  await Deno.writeTextFile(
+    path,
+    JSON.stringify({
+      ...config,
       clip: { length: `${CLIP_S}s` },
       spool: { path: join(folder, "spool") },
       sinks: { local: { type: "local-folder", path: join(folder, "clips") } },
-    };
-    const path = join(folder, "camsink.jsonc");
-    await Deno.writeTextFile(path, JSON.stringify(config));
-    return [[Deno.execPath(), "run", "-A", join(ROOT, "cli.ts"), "capture", "--config", path]];
+    }),
+    { mode: 0o600 },
+  );
+  return [[Deno.execPath(), "run", "-A", join(ROOT, "cli.ts"), "capture", "--config", path]];
+}
+
+const ours: Competitor = {
+  name: "ours",
+  clips: "clips",
+  commands: (urls, folder) =>
+    camsink({
+      cameras: Object.fromEntries(urls.map((url, i) => [`cam${i}`, { type: "rtsp", url }])),
+    }, folder),
+};
+
+const nexus: Competitor = {
+  name: "nexus",
+  clips: "clips",
+  isNexus: true,
+  maxCameras: 4, // each encodes its scene first, in half a minute
+  async commands([told = "{}"], folder) {
+    const { accessToken, endpoints, caPem } = JSON.parse(told);
+    const ca = join(folder, "ca.pem");
+    await Deno.writeTextFile(ca, caPem);
+    const account = { type: "nest", accessToken, endpoints, ca, video: "stream" };
+    return await camsink({ accounts: { nest: account } }, folder);
   },
 };
 
 const peers: readonly Competitor[] = [
   {
     name: "ffmpeg",
+    clips: ".",
     commands: (urls, folder) =>
       Promise.resolve(urls.map((url, i) => [
         ...["ffmpeg", "-nostdin", "-v", "error", "-rtsp_transport", "tcp", "-i", url, "-c", "copy"],
@@ -104,8 +147,9 @@ export async function benchPassthrough({ rounds, say }: BenchOptions): Promise<r
     const movie = await makeMovie(folder, { say });
     const rows: Row[] = [];
     for (const cameras of CAMERAS) {
-      const competitors = [ours, ...peers].filter(({ maxCameras = Infinity, name }) =>
-        cameras <= maxCameras && (name === "ours" || isThere(name))
+      const competitors = [ours, ...peers, nexus].filter((one) =>
+        cameras <= (one.maxCameras ?? Infinity) &&
+        (one === ours || PEERS.includes(one.name) && (one.isNexus || isThere(one.name)))
       );
       const figures = new Map<string, Figures[]>(competitors.map(({ name }) => [name, []]));
       for (let round = 0; round < rounds; round++) {
@@ -115,13 +159,16 @@ export async function benchPassthrough({ rounds, say }: BenchOptions): Promise<r
           say(
             `${cameras} x ${competitor.name}: ${one.cpuSPerCameraHour.toFixed(1)} CPU-s per ` +
               `camera-hour, ${(one.pssBytesPerCamera / 1e6).toFixed(1)} MB a camera` +
-              (competitor === ours ? `, ${one.lostPictures} pictures lost` : ""),
+              (competitor.clips === undefined ? "" : `, ${one.lostPictures} pictures lost`) +
+              (Number.isNaN(one.latencyS) ? "" : `, ${one.latencyS.toFixed(2)} s to the spool, ` +
+                `${(one.bytesPerCameraSecond * 8 / 1e6).toFixed(2)} Mbit/s`),
           );
         }
       }
       const middle = (name: string, of: (figures: Figures) => number) =>
         median((figures.get(name) ?? []).map(of));
       for (const { name } of competitors.slice(1)) {
+        // Nexus is measured beside ours of RTSP, and shows what the protocol costs.
         const goals = name !== "ffmpeg"
           ? {}
           : cameras === 1
@@ -149,6 +196,25 @@ export async function benchPassthrough({ rounds, say }: BenchOptions): Promise<r
             ...("memory" in goals ? { goal: goals.memory } : {}),
           }),
         );
+        if (name !== "ffmpeg") continue;
+        const lost = ({ lostPictures }: Figures) => lostPictures;
+        rows.push(row({
+          measure: `pictures lost, ${cameras} cameras`,
+          ours: middle("ours", lost),
+          peer: middle(name, lost),
+          peerName: name,
+          unit: "",
+        }));
+      }
+      for (const { name } of competitors.filter((one) => one === ours || one.isNexus)) {
+        rows.push(row({
+          measure: `camera to spool, p95, ${cameras} cameras${name === "ours" ? "" : ` (${name})`}`,
+          ours: middle(name, ({ latencyS }) => latencyS),
+          peer: LATENCY_GOAL_S,
+          peerName: "a GOP and 200 ms",
+          unit: "s",
+          goal: 1,
+        }));
       }
     }
     return rows;
@@ -204,7 +270,11 @@ const MANY = 8;
 /** What the simulated cameras show: 1080p at 25 pictures/s and 3 Mbit/s. */
 export async function makeMovie(
   folder: string,
-  { seconds = Math.ceil(WARM_UP_MS / 1000 + WINDOW_S + 30), sound = true, say }: {
+  {
+    seconds = Math.ceil((WARM_UP_MS + LATENCY_WINDOW_MS) / 1000 + WINDOW_S + 30),
+    sound = true,
+    say,
+  }: {
     readonly seconds?: number;
     readonly sound?: boolean;
     readonly say: BenchOptions["say"];
@@ -218,7 +288,7 @@ export async function makeMovie(
     ...(sound ? ["-f", "lavfi", "-i", "sine=440:r=16000"] : []),
     ...["-t", String(seconds), "-pix_fmt", "yuv420p"],
     ...["-c:v", "libx264", "-preset", "ultrafast", "-b:v", "3M", "-maxrate", "3M"],
-    ...["-bufsize", "3M", "-g", String(2 * FPS), "-bf", "0"],
+    ...["-bufsize", "3M", "-g", String(GOP_S * FPS), "-bf", "0"],
     ...(sound ? ["-c:a", "aac", "-b:a", "32k"] : []),
     movie,
   ]);
@@ -235,29 +305,25 @@ async function record(
   },
 ): Promise<Figures> {
   const own = await Deno.makeTempDir({ dir: folder });
-  const launch = `( filesrc location=${movie} ! qtdemux name=d d.video_0 ! queue ! h264parse ! ` +
-    "rtph264pay name=pay0 pt=96 d.audio_0 ! queue ! aacparse ! rtpmp4gpay name=pay1 pt=97 )";
-  const server = spawn([
-    ...["/usr/bin/python3", "-W", "ignore", join(ROOT, "tests/support/gst_rtsp_server.py")],
-    JSON.stringify({ streams: { "/": launch } }),
-  ]);
-  const viewers: Deno.ChildProcess[] = [];
-  try {
-    const port = await portOf(server);
-    const url = `rtsp://127.0.0.1:${port}/`;
-    const urls = Array.from({ length: cameras }, () => url);
-    // The server makes its stream for the first who asks, and may hang when twenty are the first.
-    const viewer = spawn([
-      ...["ffmpeg", "-nostdin", "-v", "error", "-rtsp_transport", "tcp", "-i", url],
-      ...["-c", "copy", "-f", "null", "-"],
+  const server = competitor.isNexus
+    ? spawn([
+      ...[Deno.execPath(), "run", "-A", join(ROOT, "bench/nexus_cameras.ts")],
+      ...[String(cameras), folder],
+    ])
+    : spawn([
+      ...["/usr/bin/python3", "-W", "ignore", join(ROOT, "tests/support/gst_rtsp_server.py")],
+      JSON.stringify({ shared: false, streams: { "/": launchOf(movie) } }),
     ]);
-    viewer.stdout.cancel();
-    viewers.push(viewer);
-    await pause(2000);
+  try {
+    const told = await firstLine(server);
+    const url = `rtsp://127.0.0.1:${/PORT (\d+)/.exec(told)?.[1]}/`;
+    const urls = competitor.isNexus ? [told] : Array.from({ length: cameras }, () => url);
     const commands = await competitor.commands(urls, own);
     const children = commands.map((command) => spawn(command, own));
     for (const child of children) child.stdout.cancel();
+    const isOurs = competitor === ours || competitor.isNexus;
     try {
+      if (isOurs) await untilRecording(join(own, "spool", "open"), cameras);
       await pause(WARM_UP_MS);
       const before = children.reduce((sum, { pid }) => sum + cpuSeconds(pid), 0);
       const beganMs = performance.now();
@@ -269,12 +335,19 @@ async function record(
       }
       const cpuS = children.reduce((sum, { pid }) => sum + cpuSeconds(pid), 0) - before;
       const hours = (performance.now() - beganMs) / 3_600_000;
+      const ages = isOurs ? await watchSpool(join(own, "spool"), { forMs: LATENCY_WINDOW_MS }) : [];
       for (const child of children) child.kill("SIGINT");
       await Promise.all(children.map(({ status }) => status));
       return {
         cpuSPerCameraHour: cpuS / hours / cameras,
         pssBytesPerCamera: peakBytes / cameras,
-        lostPictures: competitor === ours ? await lostPictures(join(own, "clips")) : NaN,
+        lostPictures: competitor.clips === undefined
+          ? NaN
+          : await lostPictures(join(own, competitor.clips)),
+        latencyS: isOurs
+          ? (ages.toSorted((a, b) => a - b)[Math.floor(0.95 * ages.length)] ?? NaN) / 1000
+          : NaN,
+        bytesPerCameraSecond: isOurs ? await byteRate(join(own, "clips")) : NaN,
       };
     } finally {
       for (const child of children) {
@@ -286,15 +359,43 @@ async function record(
       }
     }
   } finally {
-    for (const viewer of viewers) {
-      viewer.kill("SIGKILL");
-      await viewer.status;
-    }
     server.kill("SIGKILL");
     await server.status;
     await server.stdin.close().catch(() => {});
     await Deno.remove(own, { recursive: true }).catch(() => {});
   }
+}
+
+/** Resolves when every camera has an open clip: simulated ones encode their scene first. */
+async function untilRecording(open: string, cameras: number): Promise<void> {
+  const clips = () => existsSync(open) ? [...Deno.readDirSync(open)] : [];
+  const endMs = performance.now() + START_MS;
+  while (clips().filter(({ name }) => name.endsWith(".part")).length < cameras) {
+    if (performance.now() > endMs) throw new Error(`not all of ${cameras} cameras are recorded`);
+    await pause(100);
+  }
+}
+
+/** GStreamer's pipeline for a camera; each viewer has one of its own, as with cameras of their own. */
+function launchOf(movie: string): string {
+  return `( filesrc location=${movie} ! qtdemux name=d d.video_0 ! queue ! h264parse ! ` +
+    "rtph264pay name=pay0 pt=96 d.audio_0 ! queue ! aacparse ! rtpmp4gpay name=pay1 pt=97 )";
+}
+
+/** Bytes of a second of the clips that are there. */
+async function byteRate(folder: string): Promise<number> {
+  let bytes = 0;
+  let seconds = 0;
+  for (const path of files(folder)) {
+    using input = open(await Deno.readFile(path));
+    bytes += (await Deno.stat(path)).size;
+    seconds += await input.computeDuration();
+  }
+  return bytes / seconds;
+}
+
+function open(movie: Uint8Array<ArrayBuffer>): Input {
+  return new Input({ source: new BlobSource(new Blob([movie])), formats: ALL_FORMATS });
 }
 
 /** Gaps between the pictures of each clip, in pictures. */
@@ -303,10 +404,7 @@ export async function lostPictures(folder: string): Promise<number> {
   let clips = 0;
   for (const path of files(folder)) {
     clips++;
-    using input = new Input({
-      source: new BlobSource(new Blob([await Deno.readFile(path)])),
-      formats: ALL_FORMATS,
-    });
+    using input = open(await Deno.readFile(path));
     const track = await input.getPrimaryVideoTrack();
     if (!track) throw new Error(`${path} has no pictures`);
     let last: number | undefined;
@@ -340,15 +438,16 @@ export function spawn(command: readonly string[], cwd?: string): Deno.ChildProce
   }).spawn();
 }
 
-async function portOf(server: Deno.ChildProcess): Promise<number> {
+/** What a server says first. */
+async function firstLine(server: Deno.ChildProcess): Promise<string> {
   const reader = server.stdout.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   while (!text.includes("\n")) {
     const { done, value } = await reader.read();
-    if (done) throw new Error("GStreamer's RTSP server did not start");
+    if (done) throw new Error("the cameras did not start");
     text += value;
   }
-  return Number(/PORT (\d+)/.exec(text)?.[1]);
+  return text.slice(0, text.indexOf("\n"));
 }
 
 /** CPU time of a process so far, its ended children included. */
