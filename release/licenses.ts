@@ -122,6 +122,8 @@ export async function licenseText(
     "Camsink, what is in it, and under which licences.\n\n",
     ...packages.map(({ name, version, license }) => `  ${name} ${version}: ${license}\n`),
     `  Deno ${DENO_VERSION}: MIT\n\n`,
+    "The container image holds parts of Debian besides, and an ffmpeg made from Debian's source\n",
+    "(GPL-2.0-or-later): their licences, and where their source is, are in its /usr/share/doc.\n\n",
     chapter("Camsink: MIT"),
     `${own}\n`,
     chapter(`${FFMPEG_CORE} ${core?.version ?? ""}: GPL-2.0-or-later`),
