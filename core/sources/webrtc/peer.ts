@@ -29,6 +29,7 @@ import {
   useTransportWideCC,
 } from "werift";
 import { isLoopback } from "../hosts.ts";
+import { useDenoUdp } from "./udp.ts";
 import { TransportFeedback } from "./transport_feedback.ts";
 
 /** Payload types of the offer. */
@@ -67,6 +68,7 @@ export async function openPeer(
     readonly nowMs: () => number;
   },
 ): Promise<Peer> {
+  useDenoUdp();
   const pc = new RTCPeerConnection({
     codecs: {
       audio: [useOPUS({ payloadType: PAYLOAD_TYPES.opus })],
