@@ -3,7 +3,8 @@
  * most a minute can be had as an MP4 file, as it was recorded.
  *
  * The manifest is asked for in windows of three hours (about six are accepted), the files for at most
- * sixty seconds. An event that has just ended may still grow: it is listed a minute later.
+ * sixty seconds. An event that goes on grows: each of its minutes is listed a minute after it is
+ * whole, and what is left a minute after its end.
  *
  * @module
  */
@@ -86,11 +87,13 @@ export function googleArchive(
         if (response.status === 404) continue; // nothing in this window
         if (response.status !== 200) throw failure(response);
         const periods = parseManifest(new TextDecoder().decode(response.bytes));
-        for (const period of periods) {
-          if (period.endMs + SETTLED_MS > nowMs || period.startMs < from.getTime()) continue;
-          for (let atMs = period.startMs; atMs < period.endMs; atMs += PIECE_MS) {
-            const endMs = Math.min(atMs + PIECE_MS, period.endMs);
-            found.set(`${atMs}-${endMs}`, { start: new Date(atMs), end: new Date(endMs) });
+        for (const { startMs, endMs } of periods) {
+          for (let atMs = startMs; atMs < endMs; atMs += PIECE_MS) {
+            const untilMs = Math.min(atMs + PIECE_MS, endMs);
+            // The last piece of an event that goes on grows; the whole ones before it stay as they are.
+            if (untilMs + SETTLED_MS > nowMs) break;
+            if (atMs < from.getTime()) continue;
+            found.set(`${atMs}-${untilMs}`, { start: new Date(atMs), end: new Date(untilMs) });
           }
         }
       }
