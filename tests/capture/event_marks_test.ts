@@ -6,6 +6,7 @@
  */
 import assert from "node:assert/strict";
 import { recordCamera } from "../../core/capture/recorder.ts";
+import { inspectMp4 } from "../../core/media/mp4_inspect.ts";
 import type { CameraEvent } from "../../core/types.ts";
 import {
   createFakeCamera,
@@ -14,6 +15,7 @@ import {
   VIDEO_TRACK,
 } from "../support/capture_fakes.ts";
 import { createFakeClock } from "../support/fake_clock.ts";
+import { readFixture } from "../support/media_samples.ts";
 
 /** A camera that is recorded all the time, and whose events are told. */
 function start(
@@ -150,4 +152,27 @@ Deno.test("the picture of an event is a small clip with its tags; one that fails
   assert.equal(videos.reduce((sum, { end }) => sum + (end?.frames ?? 0), 0), 30);
   assert.match(world.lines.join("\n"), /event-image of an event \(person\): 429/);
   assert.match(world.lines.join("\n"), /gone already/);
+});
+
+Deno.test("the preview of an event is a small clip with its length and pictures, beside the recording", async () => {
+  const world = start();
+  const preview = readFixture("h264_larger.mp4");
+  const startMs = world.clock.now();
+  await world.shoot(2000);
+  world.tell({
+    ...{ kind: "person", startMs },
+    attachment: {
+      ...{ kind: "clip-preview", contentType: "video/mp4" },
+      fetch: () => Promise.resolve(preview),
+    },
+  });
+  await world.shoot(5000);
+  await world.stop();
+  const saved = world.spool.finished.filter(({ end }) => end?.tags?.includes("clip-preview"));
+  const { frames, durationMs } = inspectMp4(preview);
+  assert.deepEqual(saved.map(({ start, end }) => [start.getTime(), end?.frames, end?.tags]), [
+    [startMs, frames, ["person", "clip-preview"]],
+  ]);
+  assert.equal((saved[0]?.end?.end.getTime() ?? NaN) - startMs, Math.round(durationMs));
+  assert.deepEqual(saved[0]?.bytes, new Uint8Array(preview));
 });
