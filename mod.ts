@@ -20,6 +20,7 @@ export {
   secret,
   size,
 } from "./core/config/values.ts";
+export { isPublicHost } from "./core/sources/hosts.ts";
 export type { TextIssue, TextIssuePlace, TextSchema } from "./core/config/values.ts";
 
 /** The version of the contract between Camsink and its sinks that this program speaks. */

@@ -9,6 +9,7 @@ import process from "node:process";
 import { getNodeValue } from "jsonc-parser";
 import { findConfig } from "../core/config/load.ts";
 import { parseText } from "../core/config/jsonc.ts";
+import { sinkFields } from "../core/config/sink_fields.ts";
 import { EXIT, type ExitCode, withExitCode } from "../core/exit_codes.ts";
 import { getLog } from "../core/log.ts";
 import {
@@ -73,7 +74,7 @@ async function sinksOf(configPath: string): Promise<Record<string, Record<string
 }
 
 /** The keys of a sink that are not its plugin's. */
-const COMMON = new Set(["type", "enabled", "required", "limit", "bandwidth", "concurrency"]);
+const COMMON = new Set(["type", ...Object.keys(sinkFields)]);
 
 async function add(args: AddArguments, { configPath, context }: Surroundings): Promise<ExitCode> {
   const { terminal, clock } = context;

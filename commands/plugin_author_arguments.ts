@@ -18,7 +18,7 @@ import {
   withDefault,
 } from "@optique/core";
 import { path } from "@optique/run";
-import { common, type CommonArguments, examples, file } from "./grammar.ts";
+import { common, type CommonArguments, durationMs, examples, file } from "./grammar.ts";
 
 /** What a new plugin begins as. */
 export const TEMPLATES = ["http", "s3", "command"] as const;
@@ -38,6 +38,8 @@ export interface PluginTestArguments extends CommonArguments {
   /** Options to try it with, in place of its own test. */
   readonly config?: string;
   readonly only: readonly string[];
+  /** For what has to end soon, ms. */
+  readonly patience?: number;
   readonly json: boolean;
   readonly inProcess: boolean;
 }
@@ -85,6 +87,12 @@ export const pluginTest = command(
       only: multiple(
         option("--only", string({ metavar: "CASE" }), {
           description: message`Only this case; may be given again.`,
+        }),
+      ),
+      patience: optional(
+        option("--patience", durationMs(), {
+          description:
+            message`How long to wait for what has to end soon, such as an abort, on a busy machine; 5s otherwise.`,
         }),
       ),
       json: option("--json", { description: message`One JSON object on stdout.` }),

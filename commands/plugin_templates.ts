@@ -45,7 +45,7 @@ jobs:
 /** An HTTP store, in memory, that the tests of two templates store to. */
 const STORE = `
 /** A store in memory. Put your real server here. */
-async function startStore(allow: (request: IncomingMessage) => boolean) {
+async function startStore(allow: (request: IncomingMessage) => boolean | Promise<boolean>) {
   const stored = new Map<string, Uint8Array>();
   const server = createServer(async (request, response) => {
     const answer = (status: number, headers = {}) => response.writeHead(status, headers).end();
@@ -55,7 +55,7 @@ async function startStore(allow: (request: IncomingMessage) => boolean) {
     } catch {
       return; // cut off: nothing is stored
     }
-    if (!allow(request)) return answer(403);
+    if (!await allow(request)) return answer(403);
     const path = request.url ?? "/";
     const known = stored.get(path);
     const body = Buffer.concat(parts);
@@ -339,19 +339,34 @@ export default defineSink({
 
 const S3_TEST = HTTP_TEST
   .replace('const TOKEN = "a-token-for-the-test";', 'const SECRET = "a-secret-for-the-test";')
-  .replace(
-    "headers.authorization === `Bearer ${TOKEN}`",
-    'String(headers.authorization).startsWith("AWS4-HMAC-SHA256 Credential=kit/")',
-  )
+  .replace("({ headers }) => headers.authorization === `Bearer ${TOKEN}`", "isSigned")
+  .replace('import type { SinkTest } from "camsink";', `${AWS4FETCH}\n$&`)
   .replace(
     "return { ...store, config: (url) => ({ url }), secrets: { token: TOKEN } };",
     `return {
       ...store,
       config: (url) => ({ url, accessKeyId: "kit" }),
       secrets: { secretAccessKey: SECRET },
-      exempt: { "wrong-credential": "the store of this test does not verify signatures" },
     };`,
-  );
+  ) + `
+/** Whether a request is signed with the secret: the same is signed again, and compared. */
+async function isSigned({ method = "GET", url, headers }: IncomingMessage): Promise<boolean> {
+  const given = String(headers.authorization);
+  const [, names = ""] = /SignedHeaders=([^,]+)/.exec(given) ?? [];
+  const others = names.split(";").filter((name) => name !== "host");
+  const signed = await new AwsV4Signer({
+    method,
+    url: \`http://\${headers.host}\${url}\`,
+    headers: Object.fromEntries(others.map((name) => [name, String(headers[name])])),
+    datetime: String(headers["x-amz-date"]),
+    accessKeyId: "kit",
+    secretAccessKey: SECRET,
+    service: "s3",
+    region: "us-east-1",
+  }).sign();
+  return signed.headers.get("authorization") === given;
+}
+`;
 
 const SINKS: Readonly<Record<typeof TEMPLATES[number], string>> = {
   http: HTTP_SINK,

@@ -47,6 +47,7 @@ export async function pluginTest(
     signal: stop,
     clock,
     ...(args.only.length > 0 ? { only: args.only } : {}),
+    ...(args.patience === undefined ? {} : { soonMs: args.patience }),
     ...(args.json ? {} : { onCase: (one: CaseReport) => tell(one, terminal) }),
   });
   if (args.json) terminal.out(JSON.stringify(report));
@@ -63,7 +64,7 @@ function fail(message: string): never {
  * in this process for everybody.
  */
 async function openHost(
-  { path, inProcess: isInProcess }: PluginTestArguments,
+  { path, inProcess: isInProcess, patience }: PluginTestArguments,
   signal: AbortSignal,
 ): Promise<{ readonly host: SinkHost; readonly folder: string }> {
   const isPackage = path.startsWith("npm:");
@@ -84,7 +85,13 @@ async function openHost(
   const from = isPackage ? path : isFolder && !isPacked ? join(full, "mod.ts") : full;
   try {
     return {
-      host: await isolated(from, { folder: process.cwd(), signal }),
+      host: await isolated(from, {
+        folder: process.cwd(),
+        signal,
+        ...(patience === undefined
+          ? {}
+          : { limits: { startMs: Math.max(20_000, patience), stopMs: patience } }),
+      }),
       folder: isPackage ? "" : isFolder ? full : dirname(full),
     };
   } catch (error) {

@@ -5,10 +5,11 @@
  *
  * @module
  */
+import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { type IncomingMessage, request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
-import { type Clip, type PutOptions, SinkError } from "./types.ts";
+import { type Clip, type PutOptions, type Secret, SinkError } from "./types.ts";
 
 /**
  * The parts of a key between its slashes.
@@ -164,6 +165,25 @@ export async function httpSend(asked: HttpRequest): Promise<HttpAnswer> {
     signal.removeEventListener("abort", abort);
     outgoing.destroy();
   }
+}
+
+/**
+ * The header of HTTP's Basic authentication (RFC 7617), in UTF-8. Reads the password each time, so that
+ * a new one needs no restart.
+ *
+ * @throws {@linkcode SinkError} `auth` if the password cannot be read
+ */
+export async function httpAuth(
+  { username, password }: { readonly username: string; readonly password: Secret },
+): Promise<{ readonly authorization: string }> {
+  let revealed: string;
+  try {
+    revealed = await password.reveal();
+  } catch (error) {
+    throw new SinkError("auth", error instanceof Error ? error.message : String(error));
+  }
+  const login = Buffer.from(`${username}:${revealed}`).toString("base64");
+  return { authorization: `Basic ${login}` };
 }
 
 /** Sends a clip as the body of one request (`PUT` by default). @throws as {@linkcode httpSend} */

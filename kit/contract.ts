@@ -28,20 +28,23 @@ export interface SinkTestAnswer {
 }
 
 /**
- * Cases that depend on what the store is able to do. A test may except these, and only these, with
- * the reason; they are then reported as not applicable, never as passed.
+ * What a store is able to do, where that is less than others do. Whatever is said here is proven:
+ * that the store is as the test says, and that the sink does the next best thing.
  */
-export type ExemptibleCase =
-  | "same-clip-twice"
-  | "conflict"
-  | "crash-before-receipt"
-  | "lost-answer"
-  | "damaged-on-the-way"
-  | "large-clip"
-  | "empty-clip"
-  | "odd-keys"
-  | "wrong-credential"
-  | "check-leaves-no-trace";
+export interface StoreAbilities {
+  /**
+   * `false`: nobody can ask it what it holds, such as a chat. A clip that is put again is there twice,
+   * each time whole, and nothing that was there is changed.
+   */
+  readonly canBeAsked?: boolean;
+  /** `false`: it takes no object without bytes. Such a clip is `permanent`. */
+  readonly takesEmpty?: boolean;
+  /**
+   * `false`: its protocol has no checksum, so that encryption alone guards the way. The sink's options
+   * then refuse a plain `http:` address outside the user's own network.
+   */
+  readonly hasChecksums?: boolean;
+}
 
 /** A running server with a fresh, empty store. */
 export interface SinkTestServer extends AsyncDisposable {
@@ -74,8 +77,8 @@ export interface SinkTestServer extends AsyncDisposable {
   readonly carries?: "clips" | "events";
   /** How this server says what in plain HTTP are the statuses 429 (with 7 s to wait) and 500. */
   readonly answers?: { readonly busy?: SinkTestAnswer; readonly error?: SinkTestAnswer };
-  /** Cases that the store cannot be asked to hold, each with the reason. */
-  readonly exempt?: Readonly<Partial<Record<ExemptibleCase, string>>>;
+  /** What this store is not able to do. */
+  readonly store?: StoreAbilities;
 }
 
 /** What a test gets. */

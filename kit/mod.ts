@@ -5,12 +5,12 @@
  * @module
  */
 export type {
-  ExemptibleCase,
   SinkTest,
   SinkTestAnswer,
   SinkTestContext,
   SinkTestObject,
   SinkTestServer,
+  StoreAbilities,
 } from "./contract.ts";
 export { objectsInFolder } from "./folder.ts";
 export { isolated } from "./isolated.ts";

@@ -39,7 +39,15 @@ const ROOMS: Readonly<Record<string, readonly string[] | "anything">> = {
     "core/redact.ts",
   ],
   "core/media/": ["core/types.ts"],
-  "core/sources/": ["core/types.ts", "core/clock.ts", "core/config/values.ts", "core/media/"],
+  "core/sources/": [
+    "core/types.ts",
+    "core/clock.ts",
+    "core/config/values.ts",
+    "core/media/",
+    "core/sources/hosts.ts",
+  ],
+  // Plugins may ask, too, what is public.
+  "core/sources/hosts.ts": ["core/types.ts"],
   "core/encode/": [
     "core/types.ts",
     "core/clock.ts",
@@ -89,6 +97,7 @@ const ROOMS: Readonly<Record<string, readonly string[] | "anything">> = {
     "core/config/values.ts",
     "core/config/plain_schema.ts",
     "core/authoring.ts",
+    "core/sources/hosts.ts",
     "kit/contract.ts",
   ],
   // A built-in sink lives by what any plugin has.

@@ -62,7 +62,7 @@ export function isPublicHost(url: URL): boolean {
   if (version === 4) return !notPublic4.check(host, "ipv4");
   if (version === 6) return !notPublic6.check(host, "ipv6");
   return host.includes(".") &&
-    !/\.(localhost|local|lan|internal|intranet|home|corp|private|home\.arpa)$/.test(host);
+    !/\.(localhost|local|lan|internal|intranet|home|corp|private|home\.arpa|invalid)$/.test(host);
 }
 
 /** Whether `url` is one of `zones` or a name below one (`a.nest.com` is in `nest.com`). */

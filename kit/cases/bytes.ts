@@ -5,8 +5,15 @@
  */
 import { sinkErrorKind } from "../../core/types.ts";
 import { brief } from "../bench.ts";
-import { freshKey, testClip } from "../clips.ts";
-import { fail, type KitCase, LARGE_BYTES, needsBytes, notApplicable } from "./case.ts";
+import { freshKey, type TestClip, testClip } from "../clips.ts";
+import {
+  fail,
+  type KitCase,
+  LARGE_BYTES,
+  needsAnswers,
+  needsBytes,
+  notApplicable,
+} from "./case.ts";
 
 const MiB = 2 ** 20;
 
@@ -26,9 +33,11 @@ export const byteCases: readonly KitCase[] = [
     fix: bytes === 0
       ? "send a body of length 0 as it is; do not take an empty stream for a missing one"
       : "send clip.open() to its end, wait for the store's answer, and compare what it says",
-    ...(id === "empty-clip" || id === "large-clip" ? { exemptible: id } : {}),
     run: async (bench) => {
       needsBytes(bench);
+      if (bytes === 0 && bench.server.store?.takesEmpty === false) {
+        notApplicable("the store takes no object without bytes: see empty-refused");
+      }
       const before = await bench.names();
       const clip = id === "large-clip" ? await bench.clipOnDisk(bytes) : testClip(bytes);
       const { state } = await bench.mustPut(clip);
@@ -58,8 +67,8 @@ export const byteCases: readonly KitCase[] = [
       "twice nor count as a failure.",
     fix: "before sending, or when the store says that the name is taken, compare size and hash " +
       'with the clip\'s; if they are equal, return { state: "already-there" }',
-    exemptible: "same-clip-twice",
     run: async (bench) => {
+      needsAnswers(bench);
       for (const bytes of [0, 1000, LARGE_BYTES]) {
         const before = await bench.names();
         const clip = testClip(bytes);
@@ -81,8 +90,8 @@ export const byteCases: readonly KitCase[] = [
       "delivery stores the new one under another key and tells the owner.",
     fix: 'make the store refuse an existing name (HTTP: "If-None-Match: *"), and throw ' +
       'new SinkError("conflict", …) if what is there is not this clip',
-    exemptible: "conflict",
     run: async (bench) => {
+      needsAnswers(bench);
       const before = await bench.names();
       const clip = testClip(1000);
       await bench.mustPut(clip);
@@ -115,8 +124,8 @@ export const byteCases: readonly KitCase[] = [
     title: "a clip that was stored just before a crash is found by the next process",
     why: "Camsink may be killed between the store's answer and the moment the receipt is written.",
     fix: "do not remember in memory what was stored: ask the store",
-    exemptible: "crash-before-receipt",
     run: async (bench) => {
+      needsAnswers(bench);
       const sizes = [1000, LARGE_BYTES];
       const stored = [];
       for (const bytes of sizes) {
@@ -141,6 +150,57 @@ export const byteCases: readonly KitCase[] = [
       if (added !== undefined && added.length > 0) {
         fail(`${added.length + 1} objects are in the store of one clip; expected exactly one`);
       }
+    },
+  },
+  {
+    id: "put-again",
+    title: "where the store cannot be asked, a clip that is put again is there whole once more",
+    why: "whoever cannot know must not guess: a second copy costs room, a clip that is missing " +
+      "because it was taken for known is lost.",
+    fix: 'send it again and return { state: "stored" }; or, if the store does say what it holds, ' +
+      "take canBeAsked: false out of the test",
+    run: async (bench) => {
+      if (bench.server.store?.canBeAsked !== false) {
+        notApplicable("the store can be asked what it holds");
+      }
+      if ((await bench.sink()).stat !== undefined) {
+        fail("the sink has stat: this test need not say canBeAsked: false");
+      }
+      const before = await bench.names();
+      const clip = testClip(1000);
+      const other = testClip(LARGE_BYTES, { key: clip.key, seed: 3 });
+      const stored: TestClip[] = [];
+      const store = async (one: TestClip) => {
+        const { state } = await bench.mustPut(one, { attempt: stored.length + 1 });
+        if (state !== "stored") fail(`put said "${state}" of a store that cannot be asked`);
+        stored.push(one);
+        await bench.expectAll(before, stored);
+      };
+      await store(clip);
+      await store(clip);
+      await store(other);
+      await bench.restarted();
+      await store(clip);
+      if (!bench.http) return;
+      bench.fail({ kind: "lose-answer" });
+      await bench.mustFail(clip, "retry");
+      bench.heal();
+      // As a rule it came, and only its sender does not know.
+      if ((await bench.added(before))?.length !== stored.length) stored.push(clip);
+      await store(clip);
+    },
+  },
+  {
+    id: "empty-refused",
+    title: "a clip without bytes, which the store does not take, is refused for good",
+    why: "tried again it would stand in the way of all that come after it, for ever.",
+    fix: 'throw new SinkError("permanent", …) for what the store says to it; or take ' +
+      "takesEmpty: false out of the test",
+    run: async (bench) => {
+      if (bench.server.store?.takesEmpty !== false) notApplicable("the store takes any size");
+      const before = await bench.names();
+      await bench.mustFail(testClip(0), "permanent");
+      if ((await bench.added(before))?.length) fail("something was stored though put refused it");
     },
   },
   {
@@ -256,7 +316,6 @@ export const byteCases: readonly KitCase[] = [
       "into one.",
     fix: "encode each part of the key between slashes by itself: " +
       'clip.key.split("/").map(encodeURIComponent).join("/")',
-    exemptible: "odd-keys",
     run: async (bench) => {
       const keys = ["a b", "a%20b", "a+b", "a#b", "a?b=c", "a&b", "Tür ☃", "ключ", "👨‍👩‍👧", "a'b(c)!"]
         .map((odd) => `kit-odd/2026/${odd}/${crypto.randomUUID()}.mp4`);

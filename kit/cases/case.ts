@@ -4,11 +4,10 @@
  * @module
  */
 import { type Bench, CaseFailed, NotApplicable } from "../bench.ts";
-import type { ExemptibleCase } from "../contract.ts";
 
 /** One thing that every sink must do. */
 export interface KitCase {
-  /** Names it in reports and exemptions. */
+  /** Names it in reports. */
   readonly id: string;
   /** What must hold, as a sentence. */
   readonly title: string;
@@ -16,8 +15,6 @@ export interface KitCase {
   readonly why: string;
   /** What the author does about it. */
   readonly fix: string;
-  /** A test may except it, for this store cannot be asked to hold it. */
-  readonly exemptible?: ExemptibleCase;
   /** Holds, or throws. */
   run(bench: Bench): Promise<void>;
 }
@@ -39,6 +36,13 @@ export function notApplicable(reason: string): never {
 export function needsBytes({ server }: Bench): void {
   if (server.carries === "events") {
     notApplicable("this sink tells of clips and does not carry their bytes");
+  }
+}
+
+/** For cases where the sink has to find out what the store holds. */
+export function needsAnswers({ server }: Bench): void {
+  if (server.store?.canBeAsked === false) {
+    notApplicable("the store cannot be asked what it holds: see put-again");
   }
 }
 

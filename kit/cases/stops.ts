@@ -11,6 +11,7 @@ import {
   fail,
   type KitCase,
   LARGE_BYTES,
+  needsAnswers,
   needsBytes,
   needsHttp,
   needsNetwork,
@@ -149,8 +150,8 @@ export const stopCases: readonly KitCase[] = [
       "the clip is stored, the answer is not heard: exactly this happens when a line breaks, and " +
       "it must not double or lose the clip.",
     fix: 'throw "retry" when no answer came, and recognise the own clip at the next try',
-    exemptible: "lost-answer",
     run: async (bench) => {
+      needsAnswers(bench);
       const http = needsHttp(bench);
       const from = http.requests.length;
       await bench.mustPut(testClip(1000));

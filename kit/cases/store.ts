@@ -124,7 +124,6 @@ export const storeCases: readonly KitCase[] = [
     why: "`camsink check` is run by people who want to know; what it leaves lies among the clips.",
     fix: "remove the test object again, also when something fails in between, or prove the right " +
       "without storing",
-    exemptible: "check-leaves-no-trace",
     run: async (bench) => {
       const { check } = await bench.sink();
       if (check === undefined) notApplicable("this sink has no check");
@@ -149,7 +148,6 @@ export const storeCases: readonly KitCase[] = [
       "delivery parks the sink and asks the owner for a new credential. As retry it would knock " +
       "for ever, until the account is locked.",
     fix: 'throw new SinkError("auth", …) for 401 and 403, saying which option to look at',
-    exemptible: "wrong-credential",
     run: async (bench) => {
       needsSecrets(bench);
       await bench.setSecrets(bench.wrongSecrets());
@@ -190,9 +188,6 @@ export const storeCases: readonly KitCase[] = [
     fix: "call secret.reveal() in every put; keep a client only as long as the secret is the same",
     run: async (bench) => {
       needsSecrets(bench);
-      if (bench.server.exempt?.["wrong-credential"] !== undefined) {
-        notApplicable("this server takes any credential");
-      }
       await bench.setSecrets(bench.wrongSecrets());
       let opened;
       try {

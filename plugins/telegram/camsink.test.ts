@@ -7,7 +7,6 @@ import type { SinkTest } from "camsink";
 import { startTelegramBotApi } from "../../simulators/telegram_bot_api.ts";
 
 const TOKEN = "7700112233:AAkitTelegramTokenThatIsNone_-0123456";
-const CHAT = "a chat cannot be asked what it holds";
 
 const test: SinkTest = {
   start: async () => {
@@ -31,14 +30,7 @@ const test: SinkTest = {
           }),
         },
       },
-      exempt: {
-        "same-clip-twice": CHAT,
-        "conflict": CHAT,
-        "crash-before-receipt": CHAT,
-        "lost-answer": CHAT,
-        "empty-clip": "Telegram takes no empty file",
-        "damaged-on-the-way": "the Bot API takes no checksum; TLS is what guards the way",
-      },
+      store: { canBeAsked: false, takesEmpty: false, hasChecksums: false },
       objects: () =>
         Promise.resolve(api.messages.flatMap(({ messageId, video }) =>
           video === undefined ? [] : [{

@@ -18,6 +18,7 @@ import {
   httpSend,
   httpSinkError,
   httpUrl,
+  isPublicHost,
   keyParts,
   provenBytes,
   type PutOptions,
@@ -93,7 +94,15 @@ const schema = v.pipe(
       v.description("Where another sink's clips are to be found: stands in front of the key."),
     )),
     apiUrl: v.optional(
-      v.pipe(httpUrl(), v.description("The Bot API server; one of your own takes 2 GB.")),
+      v.pipe(
+        httpUrl(),
+        // The token stands in the URL, and the Bot API has no checksums.
+        v.check(
+          (url) => !url.startsWith("http:") || !isPublicHost(new URL(url)),
+          "expected https:// for a server outside your own network: the token stands in the URL",
+        ),
+        v.description("The Bot API server; one of your own takes 2 GB."),
+      ),
       "https://api.telegram.org",
     ),
   }),

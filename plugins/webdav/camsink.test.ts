@@ -42,9 +42,6 @@ const test: SinkTest = {
       url: `${url}/cameras`,
       config: (url) => ({ url, username: "kit" }),
       secrets: { password: PASSWORD },
-      exempt: {
-        "damaged-on-the-way": "WebDAV has no checksum of what is sent; use https, which has",
-      },
       objects: async () => {
         const entries = await readdir(root, { recursive: true, withFileTypes: true });
         return entries.filter((entry) => entry.isFile()).map((entry) => {

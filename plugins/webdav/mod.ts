@@ -4,7 +4,8 @@
  * A clip is sent to a hidden name (`.NAME.part`) beside its own and given its name by
  * `MOVE` with `Overwrite: F` (RFC 4918 §9.9.3), which fails where something already has it: so the
  * name appears only with the whole clip under it, and nothing is overwritten. WebDAV tells a size
- * but no hash: where a name is taken by something of the same size, it is read back and compared.
+ * but no hash: where a name is taken by something of the same size, it is read back and compared. So
+ * is what was sent over plain `http:`, before it gets its name; over `https:` TLS proves it.
  *
  * @module
  */
@@ -15,6 +16,7 @@ import {
   defineSink,
   encodeKey,
   type HttpAnswer,
+  httpAuth,
   httpSend,
   httpSinkError,
   httpUrl,
@@ -101,7 +103,7 @@ class WebdavSink implements Sink {
     if (known !== undefined) {
       // Of a try that came too late, and was killed before it could do this.
       await this.#ask("DELETE", part, { signal });
-      return await this.#settle(clip, known, signal);
+      return await this.#settle(clip, known, options);
     }
     const mine = this.#making.then(() => this.#makeFolders(clip.key, signal));
     this.#making = mine.catch(() => {}); // the next one's turn, whatever became of this one
@@ -127,8 +129,16 @@ class WebdavSink implements Sink {
       readonly options: PutOptions;
     },
   ): Promise<PutResult> {
-    const { signal } = options;
-    const sent = await sendClip(part, { clip, options, headers: await this.#login() });
+    const { signal, progress } = options;
+    const isProven = new URL(this.#root).protocol === "https:";
+    const sent = await sendClip(part, {
+      clip,
+      // Reading it back is half of the way.
+      options: isProven
+        ? options
+        : { ...options, progress: (bytes) => progress(Math.floor(bytes / 2)) },
+      headers: await httpAuth(this.#options),
+    });
     if (!sent.ok) {
       // 404 and 409: the folder is gone; 423: another client holds the file.
       if ([404, 409, 423].includes(sent.status)) {
@@ -136,6 +146,16 @@ class WebdavSink implements Sink {
         throw new SinkError("retry", `${what}: its folder is gone or locked (${sent.status})`);
       }
       throw httpSinkError(sent, what);
+    }
+    if (!isProven) {
+      const arrived = await this.#sha256Of(part, {
+        signal,
+        progress: (bytes) => progress(Math.floor((clip.bytes + bytes) / 2)),
+      });
+      if (arrived !== clip.sha256) {
+        await this.#ask("DELETE", part, { signal });
+        throw new SinkError("retry", `${what}: it was damaged on the way`);
+      }
     }
     const moved = await this.#ask("MOVE", part, {
       signal,
@@ -145,7 +165,7 @@ class WebdavSink implements Sink {
     if (moved.status === 412) {
       await this.#ask("DELETE", part, { signal });
       const winner = await this.stat(clip.key, { signal });
-      if (winner !== undefined) return await this.#settle(clip, winner, signal);
+      if (winner !== undefined) return await this.#settle(clip, winner, options);
     }
     throw moved.status === 404 || moved.status === 412
       ? new SinkError("retry", `${what}: what was sent is gone again (${moved.status})`)
@@ -178,7 +198,7 @@ class WebdavSink implements Sink {
     const put = await httpSend({
       method: "PUT",
       url,
-      headers: await this.#login(),
+      headers: await httpAuth(this.#options),
       body: { bytes: body.length, data: [body] },
       signal,
     });
@@ -190,23 +210,11 @@ class WebdavSink implements Sink {
     if (!removed.ok) throw httpSinkError(removed, "the test file was stored but not removed");
   }
 
-  async #login(): Promise<Record<string, string>> {
-    let password: string;
-    try {
-      password = await this.#options.password.reveal();
-    } catch (error) {
-      throw new SinkError("auth", error instanceof Error ? error.message : String(error));
-    }
-    const bytes = new TextEncoder().encode(`${this.#options.username}:${password}`);
-    const text = Array.from(bytes, (byte) => String.fromCharCode(byte)).join("");
-    return { authorization: `Basic ${btoa(text)}` };
-  }
-
   async #ask(method: string, url: string, { signal, headers }: Asked): Promise<HttpAnswer> {
     return await httpSend({
       method,
       url,
-      headers: { ...await this.#login(), ...headers },
+      headers: { ...await httpAuth(this.#options), ...headers },
       signal,
     });
   }
@@ -236,9 +244,9 @@ class WebdavSink implements Sink {
   }
 
   /** The key is taken: by this very clip, or by something else. */
-  async #settle(clip: Clip, known: StoredObject, signal: AbortSignal): Promise<PutResult> {
+  async #settle(clip: Clip, known: StoredObject, options: PutOptions): Promise<PutResult> {
     const url = `${this.#root}/${encodeKey(clip.key)}`;
-    if (known.bytes === clip.bytes && await this.#sha256Of(url, signal) === clip.sha256) {
+    if (known.bytes === clip.bytes && await this.#sha256Of(url, options) === clip.sha256) {
       return { state: "already-there", url };
     }
     throw new SinkError(
@@ -247,11 +255,16 @@ class WebdavSink implements Sink {
     );
   }
 
-  async #sha256Of(url: string, signal: AbortSignal): Promise<string> {
+  /** Tells how far it has read: reading a large clip takes its time, too. */
+  async #sha256Of(
+    url: string,
+    { signal, progress }: Pick<PutOptions, "signal" | "progress">,
+  ): Promise<string> {
     const hash = createHash("sha256");
+    let bytes = 0;
     let response: Response;
     try {
-      response = await this.#fetch(url, { headers: await this.#login(), signal });
+      response = await this.#fetch(url, { headers: await httpAuth(this.#options), signal });
     } catch {
       signal.throwIfAborted();
       throw new SinkError("retry", `no answer from ${new URL(url).host} while reading back`);
@@ -264,7 +277,10 @@ class WebdavSink implements Sink {
       }, "cannot read back what is stored");
     }
     try {
-      for await (const chunk of response.body ?? []) hash.update(chunk);
+      for await (const chunk of response.body ?? []) {
+        hash.update(chunk);
+        progress(bytes += chunk.length);
+      }
     } catch {
       signal.throwIfAborted();
       throw new SinkError("retry", "the connection broke while reading back");

@@ -20,9 +20,6 @@ async function start(send: "file" | "metadata"): Promise<SinkTestServer> {
     config: (url) => ({ url, send }),
     secrets: { token: TOKEN, ...(signs ? { signingKey: SIGNING_KEY } : {}) },
     carries: signs ? "events" : "clips",
-    ...(signs
-      ? { exempt: { "damaged-on-the-way": "the signature refuses what was damaged as forged" } }
-      : {}),
     objects: () =>
       Promise.resolve([...receiver.received].map(([name, data]) => ({ name, read: () => data }))),
     [Symbol.asyncDispose]: () => receiver[Symbol.asyncDispose](),

@@ -8,7 +8,7 @@
  *
  * @module
  */
-import { createHmac } from "node:crypto";
+import { createHash, createHmac } from "node:crypto";
 import * as v from "valibot";
 import {
   type Clip,
@@ -157,6 +157,8 @@ async function sendJson(
     url: config.url,
     headers: {
       "content-type": "application/json",
+      // RFC 9530: tells what was damaged on the way from what was forged.
+      "content-digest": `sha-256=:${createHash("sha256").update(body).digest("base64")}:`,
       ...await login(config),
       ...headers,
       ...(key === undefined ? {} : {

@@ -32,6 +32,12 @@ export async function startReceiver(
       return; // cut off: nothing came
     }
     const body = Buffer.concat(parts);
+    const hash = createHash("sha256").update(body);
+    const digest = request.headers["content-digest"];
+    // Damaged on the way: it will be sent again. RFC 9530.
+    if (digest !== undefined && digest !== `sha-256=:${hash.copy().digest("base64")}:`) {
+      return answer(503);
+    }
     if (request.headers.authorization !== `Bearer ${options.token}`) return answer(401);
     const { signingKey } = options;
     if (signingKey !== undefined) {
@@ -43,7 +49,7 @@ export async function startReceiver(
     if (event?.event === "check") return answer(204);
     const key = String(event?.key ?? request.headers["x-camsink-key"]);
     const sha256 = String(event?.sha256 ?? request.headers["x-camsink-sha256"]);
-    if (!isEvent && createHash("sha256").update(body).digest("hex") !== sha256) return answer(503);
+    if (!isEvent && hash.digest("hex") !== sha256) return answer(503);
     const known = hashes.get(key);
     if (known !== undefined) return answer(known === sha256 ? 208 : 409);
     hashes.set(key, sha256);

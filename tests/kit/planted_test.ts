@@ -14,6 +14,7 @@ import {
   type KitReport,
   runKit,
   type SinkTest,
+  type SinkTestServer,
 } from "../../kit/mod.ts";
 import { memoryStoreTest } from "./memory_store.ts";
 import { type Defect, plantedSink } from "./planted.ts";
@@ -96,6 +97,11 @@ for (const [defect, caseId, message] of PLANTED) {
   });
 }
 
+/** The store, with a test that says something else of it. */
+const memoryStore = (change: Partial<SinkTestServer>): SinkTest => ({
+  start: async (context) => ({ ...await memoryStoreTest.start(context), ...change }),
+});
+
 /** A store whose sink is told by its options what to do wrong. */
 const withDefect = (defect: Defect): SinkTest => ({
   start: async (context) => {
@@ -153,3 +159,56 @@ Deno.test("every case has an id of its own, and says why and how to mend it", ()
   assert.ok(KIT_CASES.length >= 24);
   for (const { id, why, fix } of KIT_CASES) assert.ok(why.length > 40 && fix.length > 20, id);
 });
+
+for (
+  const [ability, caseId, message] of [
+    ["canBeAsked", "put-again", /the sink has stat: this test need not say canBeAsked: false/],
+    ["takesEmpty", "empty-refused", /put said "stored"; expected it to fail with .*"permanent"/],
+    ["hasChecksums", "no-checksums", /noticed: this test need not say hasChecksums: false/],
+  ] as const
+) {
+  Deno.test(`the kit finds a test that says ${ability}: false of a store that is able to`, async () => {
+    const { cases } = await runKit({
+      host: inProcess(plantedSink()),
+      test: memoryStore({ store: { [ability]: false } }),
+      soonMs: PATIENT.soonMs,
+      only: [caseId],
+    });
+    assert.equal(cases[0]?.outcome, "failed");
+    assert.match(cases[0]?.detail ?? "", message);
+  });
+}
+
+for (
+  const [defect, caseId, message] of [
+    [
+      "remembers-in-memory",
+      "put-again",
+      /put said "already-there" of a store that cannot be asked/,
+    ],
+    [
+      "does-not-hash",
+      "no-checksums",
+      /http:\/\/clips\.example\.com(:\d+)?\/ was taken; expected it to be/,
+    ],
+  ] as const
+) {
+  Deno.test(`the kit finds a sink that ${defect}, of a store that is able to do less: ${caseId}`, async () => {
+    const sink = plantedSink(defect);
+    const host = inProcess({
+      ...sink,
+      open: async (context: Parameters<typeof sink.open>[0]) => ({
+        ...await sink.open(context),
+        stat: undefined,
+      }),
+    });
+    const { cases } = await runKit({
+      host,
+      test: memoryStore({ store: { canBeAsked: false, hasChecksums: false } }),
+      soonMs: PATIENT.soonMs,
+      only: [caseId],
+    });
+    assert.equal(cases[0]?.outcome, "failed");
+    assert.match(cases[0]?.detail ?? "", message);
+  });
+}

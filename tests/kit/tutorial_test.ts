@@ -8,10 +8,18 @@ import assert from "node:assert/strict";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { KIT_CASES } from "../../kit/mod.ts";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { inProcess, KIT_CASES, runKit } from "../../kit/mod.ts";
+import webdavTest from "../../plugins/webdav/camsink.test.ts";
+import { PATIENT } from "./support.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+
+const PAGE = join(ROOT, "docs/writing-a-sink.md");
+
+/** The page's pieces of code, in order. */
+const codeOf = (page: string) =>
+  [...page.matchAll(/```ts\n([\s\S]*?)```/g)].map(([, code = ""]) => code);
 
 async function deno(...args: string[]): Promise<{ code: number; out: string; err: string }> {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
@@ -23,9 +31,8 @@ async function deno(...args: string[]): Promise<{ code: number; out: string; err
 }
 
 Deno.test("the tutorial's sink fails one case, and passes with its two lines more", async () => {
-  const page = await readFile(join(ROOT, "docs/writing-a-sink.md"), "utf8");
-  const [sink = "", test = "", mend = ""] = [...page.matchAll(/```ts\n([\s\S]*?)```/g)]
-    .map(([, code]) => code);
+  const page = await readFile(PAGE, "utf8");
+  const [, sink = "", test = "", mend = ""] = codeOf(page);
   const mended = sink.replace("sendClip }", "sendClip, SinkError }").replace(
     "      if (!answer.ok)",
     `${mend}$&`,
@@ -43,7 +50,7 @@ Deno.test("the tutorial's sink fails one case, and passes with its two lines mor
     const kit = (name: string, ...only: string[]) =>
       deno(
         ...["run", "--allow-all", config, `${ROOT}cli.ts`, "plugin", "test", join(folder, name)],
-        ...["--json", ...only.flatMap((id) => ["--only", id])],
+        ...["--json", "--patience", "2m", ...only.flatMap((id) => ["--only", id])],
       );
     // The two lines have nothing to do with the clip's size.
     const smaller = KIT_CASES.map(({ id }) => id).filter((id) => id !== "large-clip");
@@ -64,4 +71,36 @@ Deno.test("the tutorial's sink fails one case, and passes with its two lines mor
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+});
+
+const noServer = await webdavTest.unavailable?.();
+
+Deno.test({
+  name: "the shortest sink has fifteen lines, and a real WebDAV server finds what the page says",
+  ignore: noServer !== undefined,
+  fn: async () => {
+    const page = await readFile(PAGE, "utf8");
+    const [shortest = ""] = codeOf(page);
+    assert.ok(shortest.trimEnd().split("\n").length <= 15);
+    const folder = await mkdtemp(join(tmpdir(), "camsink-tutorial-"));
+    try {
+      const file = join(folder, "mod.ts");
+      await writeFile(file, shortest);
+      const checked = await deno("check", `--config=${ROOT}deno.json`, file);
+      assert.equal(checked.code, 0, checked.err);
+      const { default: plugin } = await import(pathToFileURL(file).href);
+      const { cases } = await runKit({
+        host: inProcess(plugin),
+        test: webdavTest,
+        soonMs: PATIENT.soonMs,
+        only: KIT_CASES.map(({ id }) => id).filter((id) => id !== "large-clip"),
+      });
+      const failed = cases.filter(({ outcome }) => outcome === "failed").map(({ id }) => id);
+      const [, told = ""] = /finds four cases that it fails: ([\s\S]*?)\. `plugins/.exec(page) ??
+        [];
+      assert.deepEqual(failed, [...told.matchAll(/`(.*?)`/g)].map(([, id]) => id));
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  },
 });

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { systemClock } from "../../core/clock.ts";
 import { describePlugin, readPluginGraph } from "../../core/plugins/mod.ts";
-import { inTempFolder, runCli } from "../support/run_cli.ts";
+import { PATIENCE_MS } from "../support/until.ts";
+import { CLI_COMMAND, inTempFolder, runCli } from "../support/run_cli.ts";
 
 const GOOD = `import * as v from "valibot";
 import { defineSink, httpUrl, secret } from "camsink";
@@ -21,8 +22,70 @@ export default defineSink({
 
 const CONFIG = `{
   "cameras": { "yard": { "type": "snapshot", "url": "http://127.0.0.1:1/x.jpg" } },
-  "sinks": { "mine": { "type": "toy", "url": "https://nas.local/x", "token": "env:TOY_TOKEN" } }
+  "sinks": { "mine": { "type": "toy", "url": "https://nas.local/x", "token": "env:TOY_TOKEN",
+    "required": false, "limit": { "perDay": "1GB" }, "bandwidth": "2MB/s", "concurrency": 2,
+    "retain": { "age": "30d" }, "enabled": true } }
 }`;
+
+/** The program on a terminal of its own, and what is typed when it asks. */
+async function onTerminal(
+  args: readonly string[],
+  { folder, asks, types }: {
+    readonly folder: string;
+    readonly asks: RegExp;
+    readonly types: string;
+  },
+): Promise<{ readonly code: number; readonly screen: string }> {
+  const quoted = [Deno.execPath(), ...CLI_COMMAND, ...args].map((word) => `'${word}'`).join(" ");
+  const child = new Deno.Command("script", {
+    // A terminal that nobody looks at has no width of its own.
+    args: ["--quiet", "--return", "--command", `stty cols 100 rows 40; ${quoted}`, "/dev/null"],
+    signal: AbortSignal.timeout(PATIENCE_MS),
+    cwd: folder,
+    env: { XDG_CONFIG_HOME: folder, CAMSINK_CONFIG: "", NO_COLOR: "1" },
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "null",
+  }).spawn();
+  const input = child.stdin.getWriter();
+  let screen = "";
+  let hasTyped = false;
+  for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
+    screen += text;
+    if (hasTyped || !asks.test(screen)) continue;
+    hasTyped = true;
+    await input.write(new TextEncoder().encode(types));
+  }
+  const { code } = await child.status;
+  await input.close().catch(() => {});
+  return { code, screen };
+}
+
+Deno.test({
+  name: "on a terminal, plugin add shows what it wants and asks; only a yes approves it",
+  ignore: Deno.build.os !== "linux",
+  fn: () =>
+    inTempFolder(async (folder) => {
+      await Deno.writeTextFile(`${folder}/toy.ts`, GOOD);
+      await Deno.writeTextFile(`${folder}/camsink.jsonc`, CONFIG);
+      const add = (types: string) =>
+        onTerminal(["plugin", "add", "./toy.ts"], { folder, asks: /Approve this\?/, types });
+      const isApproved = async () =>
+        /"toy"/.test(
+          await Deno.readTextFile(`${folder}/camsink.plugins.json`).catch(() => ""),
+        );
+      const refused = await add("\r"); // No is what stands there
+      assert.match(refused.screen, /toy +\.\/toy\.ts\s+hash [0-9a-f]{64} \(new\)/);
+      assert.match(refused.screen, /reach nas\.local\s.*reach .*api\.example/s);
+      assert.match(refused.screen, /Nothing was changed/);
+      assert.equal(refused.code, 1);
+      assert.equal(await isApproved(), false);
+      const approved = await add("y");
+      assert.match(approved.screen, /Approved in .*camsink\.plugins\.json/);
+      assert.equal(approved.code, 0, approved.screen);
+      assert.equal(await isApproved(), true);
+    }),
+});
 
 Deno.test("a plugin is shown, approved, checked, changed and refused, approved again, removed", () =>
   inTempFolder(async (folder) => {
@@ -34,6 +97,7 @@ Deno.test("a plugin is shown, approved, checked, changed and refused, approved a
     assert.equal(asked.code, 2);
     assert.match(asked.stderr, /reach nas\.local\n.*reach .*api\.example/s);
     assert.match(asked.stderr, /nobody can be asked here.*--yes/);
+    assert.doesNotMatch(asked.stderr, /note:/, "a sink's common keys are none of the plugin's");
     assert.equal((await run("config", "validate")).code, 78);
     const added = await run("plugin", "add", "./toy.ts", "--yes");
     assert.equal(added.code, 0, added.stderr);
