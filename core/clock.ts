@@ -26,11 +26,11 @@ export const systemClock: Clock = {
 };
 
 /**
- * Delays between tries: 1 s, doubling, at most 60 s, each taken at random from the upper half of its
+ * Delays between tries: 1 s, doubling, at most `mostMs`, each taken at random from the upper half of its
  * range so that many clients spread out. `random` gives numbers in [0, 1).
  */
-export function backoffMs(attempt: number, random: () => number): number {
-  const ceiling = Math.min(60_000, 1000 * 2 ** Math.min(attempt - 1, 16));
+export function backoffMs(attempt: number, random: () => number, mostMs = 60_000): number {
+  const ceiling = Math.min(mostMs, 1000 * 2 ** Math.min(attempt - 1, 16));
   return Math.round(ceiling * (0.5 + random() / 2));
 }
 

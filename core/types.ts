@@ -99,6 +99,11 @@ export interface Source {
    */
   readonly openWithinMs?: number;
   /**
+   * The longest pause before one that is away is tried again, ms: short for a camera of one's own, which
+   * asking costs nobody anything. A minute where it is left out.
+   */
+  readonly retryMs?: number;
+  /**
    * Connects, and resolves when the first unit's description is known.
    *
    * @throws an error made by {@linkcode sourceError}; an aborted `signal` rejects with its reason

@@ -124,6 +124,10 @@ export async function recordCamera(options: RecorderOptions, signal: AbortSignal
     log.info(`recording again after ${(ms / 1000).toFixed(1)} s`, { event: "gap-end", gapMs: ms });
   };
 
+  /** Only who is away is asked often: a refused login that is tried again and again locks accounts. */
+  const longestPauseMs = (error: unknown) =>
+    sourceErrorKind(error) === "offline" ? options.source.retryMs : undefined;
+
   const timelapse = options.timelapse && createTimelapse({ ...options, ...options.timelapse });
   let ending: Promise<void> | undefined;
   const endTimelapse = () => ending ??= timelapse?.finish() ?? Promise.resolve();
@@ -187,7 +191,7 @@ export async function recordCamera(options: RecorderOptions, signal: AbortSignal
       if (sourceErrorKind(error) === "gone") break;
       const pauseMs = isSpoolError(error)
         ? SPOOL_RETRY_MS
-        : Math.max(backoffMs(++attempt, random), retryAfterMs(error));
+        : Math.max(backoffMs(++attempt, random, longestPauseMs(error)), retryAfterMs(error));
       log.debug(`next try in ${(pauseMs / 1000).toFixed(1)} s`, { attempt, error: String(error) });
       await clock.sleep(pauseMs, { signal }).catch(() => {});
     }

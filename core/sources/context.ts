@@ -15,3 +15,10 @@ export interface SourceContext {
   /** The network; the real one where it is left out. */
   readonly fetch?: typeof fetch;
 }
+
+/**
+ * See `Source.retryMs`: a camera in its owner's network is to be recorded again three seconds after it
+ * can be reached at the latest. A connection that nobody answers is given up only after five seconds, but
+ * the system sends its first packet again meanwhile.
+ */
+export const OWN_CAMERA_RETRY_MS = 1500;

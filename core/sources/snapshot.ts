@@ -17,7 +17,7 @@ import {
   revealLogin,
   statusError,
 } from "./camera_http.ts";
-import type { SourceContext } from "./context.ts";
+import { OWN_CAMERA_RETRY_MS, type SourceContext } from "./context.ts";
 import { describeUrl } from "./hosts.ts";
 import { type Http, openHttp } from "./http.ts";
 import type { Authenticator } from "./http_auth.ts";
@@ -72,6 +72,7 @@ export function snapshotSource(
   const home = new URL(options.url);
   const what = describeUrl(home);
   return {
+    retryMs: OWN_CAMERA_RETRY_MS,
     async open({ signal }) {
       signal.throwIfAborted();
       const fixedHeaders = await revealHeaders(options);

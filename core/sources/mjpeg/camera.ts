@@ -15,7 +15,7 @@ import {
   revealHeaders,
   revealLogin,
 } from "../camera_http.ts";
-import type { SourceContext } from "../context.ts";
+import { OWN_CAMERA_RETRY_MS, type SourceContext } from "../context.ts";
 import { describeUrl } from "../hosts.ts";
 import { openHttp } from "../http.ts";
 import { framesPerSecond } from "../snapshot.ts";
@@ -66,6 +66,7 @@ export function mjpegSource(options: MjpegOptions, context: SourceContext): Mjpe
   const what = describeUrl(home);
   const { clock } = context;
   return {
+    retryMs: OWN_CAMERA_RETRY_MS,
     async open({ signal }) {
       signal.throwIfAborted();
       const fixedHeaders = await revealHeaders(options);

@@ -7,7 +7,7 @@
 import * as v from "valibot";
 import { httpUrl } from "../../config/values.ts";
 import { type Source, sourceErrorKind } from "../../types.ts";
-import type { SourceContext } from "../context.ts";
+import { OWN_CAMERA_RETRY_MS, type SourceContext } from "../context.ts";
 import { revealLogin, rtspOptions, rtspSource, streamOptions } from "../rtsp/camera.ts";
 import { framesPerSecond, snapshotOptions, snapshotSource } from "../snapshot.ts";
 import { findOnvifAddress } from "./device.ts";
@@ -83,6 +83,7 @@ export function onvifSource(options: OnvifOptions, context: SourceContext): Sour
     return rtspSource({ ...checked, ...login, ...(password ? { password } : {}), ca }, context);
   };
   return {
+    retryMs: OWN_CAMERA_RETRY_MS,
     async *events({ signal }) {
       yield* listenToOnvif({
         url: options.url,

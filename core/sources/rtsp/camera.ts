@@ -7,7 +7,7 @@
 import * as v from "valibot";
 import { filePath, revealedSecrets } from "../../config/values.ts";
 import { type Source, sourceError } from "../../types.ts";
-import type { SourceContext } from "../context.ts";
+import { OWN_CAMERA_RETRY_MS, type SourceContext } from "../context.ts";
 import { loginKeys } from "../login_options.ts";
 import { openRtspSession } from "./session.ts";
 import { parseRtspUrl } from "./url.ts";
@@ -85,6 +85,7 @@ export function rtspSource(options: RtspOptions, context: SourceContext): Source
   // What a session finds out about reordering, the next one knows.
   let reorderFrames = 0;
   return {
+    retryMs: OWN_CAMERA_RETRY_MS,
     async open({ signal }) {
       signal.throwIfAborted();
       const session = await openRtspSession({
