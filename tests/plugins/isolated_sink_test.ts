@@ -9,6 +9,7 @@ import { type SinkError, sinkErrorKind } from "../../core/types.ts";
 import { clipOnDisk, testClip } from "../../kit/clips.ts";
 import { isolated } from "../../kit/mod.ts";
 import { FakeSpool, freshStatus, keepLog, makeClip } from "../delivery/fakes.ts";
+import { PATIENT } from "../kit/support.ts";
 import { inTempFolder } from "../support/run_cli.ts";
 
 const log = { debug() {}, info() {}, warn() {}, error() {} };
@@ -30,7 +31,7 @@ Deno.test("an open() that fails for a while is tried again, when it says", () =>
   inTempFolder(async (folder) => {
     const text = sink("", `throw new SinkError("retry", "no line", { retryAfterMs: 7000 });`);
     await writeFile(`${folder}/toy.js`, text);
-    await using host = await isolated("./toy.js", { folder });
+    await using host = await isolated("./toy.js", { folder, limits: PATIENT.limits });
     await assert.rejects(host.open({ config: {}, log }), (error: SinkError) => {
       assert.equal(sinkErrorKind(error), "retry");
       assert.equal(error.retryAfterMs, 7000);
@@ -42,7 +43,7 @@ Deno.test("an error that names no wait asks for none", () =>
   inTempFolder(async (folder) => {
     const text = sink("", `return { put() { throw new SinkError("retry", "not now"); } };`);
     await writeFile(`${folder}/toy.js`, text);
-    await using host = await isolated("./toy.js", { folder });
+    await using host = await isolated("./toy.js", { folder, limits: PATIENT.limits });
     const { sink: toy, dispose } = await host.open({ config: {}, log });
     try {
       await assert.rejects(toy.put(testClip(1), put), (error: SinkError) => {
@@ -62,7 +63,7 @@ Deno.test("a plugin sees PATH only where it may run a program, and nothing else 
     } };`;
     const seen = async (needs: string) => {
       await writeFile(`${folder}/toy.js`, sink(needs, open));
-      await using host = await isolated("./toy.js", { folder });
+      await using host = await isolated("./toy.js", { folder, limits: PATIENT.limits });
       const { sink: toy, dispose } = await host.open({ config: {}, log });
       try {
         return await toy.put(testClip(1), put).then(() => "", (error) => String(error.message));
@@ -100,7 +101,7 @@ export default defineSink({
 `;
     await writeFile(`${folder}/toy.js`, text);
     const clip = await clipOnDisk(1_000_000, folder);
-    await using host = await isolated("./toy.js", { folder });
+    await using host = await isolated("./toy.js", { folder, limits: PATIENT.limits });
     const { sink, dispose } = await host.open({ config: { file: clip.path }, log });
     try {
       const byPipe = () => assert.fail("it was read in this process");
@@ -114,6 +115,17 @@ export default defineSink({
       assert.equal((await stat(clip.path ?? "")).nlink, 1, "the name is still there");
       // One that may not be read past Camsink, such as one that is slowed down, comes by the pipe.
       assert.equal((await sink.put({ ...clip, path: undefined }, put)).etag, "700000");
+      // So does one whose disk gives no second name: another disk than the spool's, or a file that is
+      // gone. Who opens the clip is told.
+      for (const path of ["/proc/version", `${folder}/gone.mp4`]) {
+        const opened: number[] = [];
+        const open = (fromByte = 0) => {
+          opened.push(fromByte);
+          return clip.open(fromByte);
+        };
+        assert.equal((await sink.put({ ...clip, path, open }, put)).etag, "700000");
+        assert.deepEqual(opened, [300_000, 0]);
+      }
     } finally {
       await dispose();
     }
@@ -136,7 +148,7 @@ export default defineSink({
 `;
     await writeFile(`${folder}/toy.js`, text);
     const endsAtMs = systemClock.now() + 47.5 * 3_600_000;
-    await using host = await isolated("./toy.js", { folder });
+    await using host = await isolated("./toy.js", { folder, limits: PATIENT.limits });
     const { sink, dispose } = await host.open({ config: { endsAtMs }, log });
     const stop = new AbortController();
     const spool = new FakeSpool();
