@@ -12,10 +12,9 @@
  *
  * @module
  */
-import { createServer, type Http2Server, type ServerHttp2Stream } from "node:http2";
-import { Buffer } from "node:buffer";
 import { systemClock } from "../core/clock.ts";
 import type { Clock } from "../core/types.ts";
+import { type GrpcReply, startGrpcServer } from "./grpc_server.ts";
 import {
   type Answer,
   type Asked,
@@ -364,7 +363,7 @@ export async function startGoogleHomeSimulator(
     return { status: 0, body: Uint8Array.of(5 * 8, isExtended ? 1 : 2) };
   };
 
-  const foyer = await startFoyer({
+  const foyer = await startGrpcServer({
     answer: async (path, token, message) => {
       const [, service, method] =
         /^\/google\.internal\.home\.foyer\.v1\.(\w+)\/(\w+)$/.exec(path) ?? [];
@@ -442,60 +441,6 @@ export async function startGoogleHomeSimulator(
     },
   };
   return simulator;
-}
-
-/** What the Foyer service gives back to a call. */
-interface GrpcReply {
-  readonly status: number;
-  readonly message?: string;
-  readonly body?: Uint8Array;
-}
-
-/** A gRPC server for unary calls, over HTTP/2 without TLS. */
-async function startFoyer(
-  { answer }: {
-    readonly answer: (
-      path: string,
-      token: string,
-      message: Uint8Array,
-    ) => Promise<GrpcReply | "never">;
-  },
-): Promise<{ readonly url: string; close(): Promise<void> }> {
-  const server: Http2Server = createServer();
-  server.on("stream", (stream: ServerHttp2Stream, headers) => {
-    stream.on("error", () => {});
-    const chunks: Uint8Array[] = [];
-    stream.on("data", (chunk: Uint8Array) => void chunks.push(chunk));
-    stream.on("end", async () => {
-      const [, token = ""] = /^Bearer (\S+)$/.exec(String(headers["authorization"])) ?? [];
-      const request = Buffer.concat(chunks).subarray(5);
-      const reply = await answer(String(headers[":path"]), token, request);
-      if (reply === "never" || stream.destroyed) return;
-      const { status, message = "", body } = reply;
-      const trailers = { "grpc-status": String(status), "grpc-message": message };
-      if (body === undefined) {
-        stream.respond({ ":status": 200, "content-type": "application/grpc", ...trailers }, {
-          endStream: true,
-        });
-        return;
-      }
-      stream.respond({ ":status": 200, "content-type": "application/grpc" }, {
-        waitForTrailers: true,
-      });
-      stream.on("wantTrailers", () => stream.sendTrailers(trailers));
-      const frame = Buffer.alloc(5 + body.length);
-      frame.writeUInt32BE(body.length, 1);
-      frame.set(body, 5);
-      stream.end(frame);
-    });
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  const port = typeof address === "object" && address ? address.port : 0;
-  return {
-    url: `http://127.0.0.1:${port}`,
-    close: () => new Promise((resolve) => server.close(() => resolve())),
-  };
 }
 
 const EMPTY = new Uint8Array();

@@ -93,8 +93,7 @@ export async function unaryCall(
   } finally {
     signal.removeEventListener("abort", onAbort);
     timer.abort();
-    // A GOAWAY right behind the last frame aborts a whole process whose HTTP/2 server is Deno's.
-    setTimeout(() => session.destroy(), 10);
+    session.destroy();
   }
 }
 
