@@ -227,7 +227,7 @@ function portrait(
   return [
     `${name}${approval.version === undefined ? "" : ` ${approval.version}`}  ${approval.from}`,
     `hash ${approval.sha256} (${changed})`,
-    `${graph.files.length} files${
+    `${graph.files.length} ${graph.files.length === 1 ? "file" : "files"}${
       graph.packages.length === 0 ? "" : `, packages: ${graph.packages.join(", ")}`
     }`,
     "It may:",

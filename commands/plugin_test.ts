@@ -4,7 +4,6 @@
  *
  * @module
  */
-import { existsSync } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import process from "node:process";
@@ -79,20 +78,16 @@ async function openHost(
     );
   }
   if (isInProcess || denoPath() === undefined) return await loadHere(path);
-  const isFolder = info?.isDirectory() === true;
-  const isPacked = isFolder &&
-    ["deno.json", "deno.jsonc"].some((name) => existsSync(join(full, name)));
-  const from = isPackage ? path : isFolder && !isPacked ? join(full, "mod.ts") : full;
   try {
     return {
-      host: await isolated(from, {
+      host: await isolated(isPackage ? path : full, {
         folder: process.cwd(),
         signal,
         ...(patience === undefined
           ? {}
           : { limits: { startMs: Math.max(20_000, patience), stopMs: patience } }),
       }),
-      folder: isPackage ? "" : isFolder ? full : dirname(full),
+      folder: isPackage ? "" : info?.isDirectory() === true ? full : dirname(full),
     };
   } catch (error) {
     throw error instanceof PluginError ? withExitCode(error, EXIT.config) : error;

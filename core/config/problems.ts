@@ -257,7 +257,9 @@ export function problemsOf(
       }
       const words = types.length > 0 ? types : schema === undefined ? [] : wordsOf(schema);
       const meant = typeof value === "string" && words.length > 1 ? didYouMean(value, words) : "";
-      add(path, `got ${got}, expected ${said.expected}${meant}`);
+      const isPlugin = meant === "" && path[0] === "sinks" && path[2] === "type";
+      const help = isPlugin ? "; a plugin is added first: camsink plugin add PATH" : meant;
+      add(path, `got ${got}, expected ${said.expected}${help}`);
     }
   }
   return problems;

@@ -197,7 +197,13 @@ function placeOf(from: string, folder: string): Place {
   }
   const file = ["deno.json", "deno.jsonc"].map((name) => join(real, name)).find(existsSync);
   if (file === undefined) {
-    throw new PluginError(`cannot load the plugin ${from}: the folder ${real} has no deno.json`);
+    const alone = ["mod.ts", "mod.js"].map((name) => join(real, name)).find(existsSync);
+    if (alone !== undefined) {
+      return { entry: pathToFileURL(alone).href, folder: real, isAlone: true, imports: {} };
+    }
+    throw new PluginError(
+      `cannot load the plugin ${from}: the folder ${real} has no deno.json and no mod.ts`,
+    );
   }
   let settings: { exports?: unknown; imports?: unknown; version?: unknown };
   try {

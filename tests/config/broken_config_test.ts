@@ -179,7 +179,8 @@ const BROKEN: readonly Broken[] = [
     text:
       '{ "accounts": { "h": { "type": "nest", "accessToken": "env:T" } }, "sinks": { "a": { "type": "s3" } } }',
     problems: [
-      'sinks.a.type: got "s3", expected one of "azure-blob", "local-folder"',
+      'sinks.a.type: got "s3", expected one of "azure-blob", "local-folder"; a plugin is added first: ' +
+      "camsink plugin add PATH",
     ],
   },
   {

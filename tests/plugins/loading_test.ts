@@ -46,6 +46,17 @@ Deno.test("a plugin is a file in JavaScript", () =>
     await addAndCheck("./toy.js", { cwd });
   }));
 
+Deno.test("a plugin is a folder with nothing but a mod.ts, as the tutorial begins", () =>
+  inTempFolder(async (cwd) => {
+    await mkdir(`${cwd}/toy`);
+    assert.match(
+      (await runCli(["plugin", "add", "./toy", "--yes"], { cwd })).stderr,
+      /the folder .*toy has no deno\.json and no mod\.ts/,
+    );
+    await writeFile(`${cwd}/toy/mod.ts`, TOY_SINK);
+    await addAndCheck("./toy", { cwd });
+  }));
+
 Deno.test("a plugin is a folder with deno.json, whose version is shown", () =>
   inTempFolder(async (cwd) => {
     await writeToyFolder(`${cwd}/toy`);
