@@ -5,7 +5,7 @@ import { googleSdmOptions } from "../../core/sources/google/options.ts";
 import type { CommandQuota } from "../../core/sources/google/quota.ts";
 import { startSdmSimulator } from "../../simulators/sdm/simulator.ts";
 import { testSource } from "../contract/source_contract.ts";
-import { createFakeClock } from "../support/fake_clock.ts";
+import { createClockPair } from "../support/fake_clock.ts";
 import { settled, testContext } from "./world.ts";
 
 /** The suite opens more often in a minute than Google allows. */
@@ -18,9 +18,9 @@ const unlimited: CommandQuota = {
 };
 
 testSource("google-sdm (WebRTC)", async () => {
-  const clock = createFakeClock();
+  const { clock, serverClock } = createClockPair();
   const cloud = await startSdmSimulator({
-    clock,
+    clock: serverClock,
     quotas: false,
     cameras: [{ customName: "Yard", widthPx: 160, heightPx: 96, maxStreams: 1000 }],
   });
@@ -39,7 +39,7 @@ testSource("google-sdm (WebRTC)", async () => {
   if (own === undefined) throw new Error("the simulated project has no camera");
   return {
     clock,
-    momentSteps: 120,
+    momentSteps: 60,
     source: camera.source,
     async settle() {
       // Stop is sent when the session is closed already.

@@ -6,7 +6,7 @@ import { googleHomeOptions } from "../../core/sources/google_home/options.ts";
 import { startGoogleHomeSimulator } from "../../simulators/mod.ts";
 import { testArchive } from "../contract/archive_contract.ts";
 import { testSource } from "../contract/source_contract.ts";
-import { createFakeClock } from "../support/fake_clock.ts";
+import { createClockPair } from "../support/fake_clock.ts";
 import { seededRandom } from "../support/seeded_random.ts";
 import { settled, testContext } from "./world.ts";
 
@@ -15,10 +15,10 @@ const footage = (stretch: { readonly startMs: number; readonly endMs: number }) 
 
 /** A home with one camera, and the account at it. */
 async function createWorld(mode: "live" | "recordings") {
-  const clock = createFakeClock();
+  const { clock, serverClock } = createClockPair();
   const home = await startGoogleHomeSimulator({
     cameras: [{ name: "Porch", id: "DEVICE_0123456789ABCDEF" }],
-    ...{ clock, random: seededRandom(1), live: { widthPx: 160, heightPx: 96 } },
+    ...{ clock: serverClock, random: seededRandom(1), live: { widthPx: 160, heightPx: 96 } },
     footage,
   });
   if (mode === "live") await home.ready();
@@ -48,7 +48,7 @@ testSource("google-home, live", async () => {
   if (!("source" in camera)) throw new Error("the camera is not live");
   return {
     clock,
-    momentSteps: 120,
+    momentSteps: 60,
     source: camera.source,
     hang: () => home.hangs = true,
     lose: () => home.setOnline(false),

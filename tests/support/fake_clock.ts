@@ -87,3 +87,23 @@ export function createFakeClock(
     },
   };
 }
+
+/**
+ * Two clocks that go together: what a test waits for and counts is `clock` alone. Cameras and clouds
+ * have the other one: their timers are their own business, and not what the program leaves behind.
+ */
+export function createClockPair(): { readonly clock: FakeClock; readonly serverClock: FakeClock } {
+  const own = createFakeClock();
+  const serverClock = createFakeClock();
+  const clock: FakeClock = {
+    ...own,
+    get sleepers() {
+      return own.sleepers;
+    },
+    async advance(ms) {
+      await serverClock.advance(ms);
+      await own.advance(ms);
+    },
+  };
+  return { clock, serverClock };
+}
