@@ -53,6 +53,7 @@ const TABLES = `
   ) STRICT;
   CREATE INDEX clip_here ON clip (id, bytes) WHERE state = 'here';
   CREATE INDEX clip_by_camera ON clip (camera, start_ms);
+  CREATE INDEX clip_gone ON clip (gone_ms) WHERE state <> 'here';
   CREATE TABLE sink (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
@@ -211,7 +212,7 @@ export class Catalogue implements Disposable {
       } else {
         const check = this.#get("PRAGMA quick_check(1)")?.quick_check;
         if (check !== "ok") throw damaged(`the catalogue is damaged: ${check}`);
-        this.#addTags();
+        this.#upgrade();
       }
     } catch (error) {
       this.#db.close();
@@ -219,13 +220,20 @@ export class Catalogue implements Disposable {
     }
   }
 
-  /** Adds the column of tags to a catalogue of a release that had none. */
-  #addTags(): void {
+  /** Adds what a catalogue of an older release lacks: the column of tags, the index of what has gone. */
+  #upgrade(): void {
     const columns = this.#db.prepare("PRAGMA table_info(clip)").all();
-    if (columns.some(({ name }) => name === "tags")) return;
-    this.transaction(() =>
-      this.#db.exec("ALTER TABLE clip ADD COLUMN tags TEXT NOT NULL DEFAULT ''")
-    );
+    const indices = this.#db.prepare("PRAGMA index_list(clip)").all();
+    if (!columns.some(({ name }) => name === "tags")) {
+      this.transaction(() =>
+        this.#db.exec("ALTER TABLE clip ADD COLUMN tags TEXT NOT NULL DEFAULT ''")
+      );
+    }
+    if (!indices.some(({ name }) => name === "clip_gone")) {
+      this.transaction(() =>
+        this.#db.exec("CREATE INDEX clip_gone ON clip (gone_ms) WHERE state <> 'here'")
+      );
+    }
   }
 
   #prepare(sql: string): StatementSync {
@@ -567,6 +575,7 @@ export class Catalogue implements Disposable {
   /**
    * Forgets clips that went away before a moment. Those taken while the clock was plainly wrong stay:
    * a machine without a battery starts at the same false time again, and would use their keys again.
+   * What stays is not looked at: it may be a year of clips, and this runs after each delivery.
    */
   forget(goneBeforeMs: number, plausibleFromMs: number): number {
     return this.transaction(() => {

@@ -81,7 +81,7 @@ export interface OpenClipHost {
   /** Run while a clip gets its final name, so that nobody tidies its folder away. */
   whilePublishing<T>(work: () => Promise<T>): Promise<T>;
   /** The clip is published. */
-  finished(clip: OpenClipFile, published: ClipSidecar): SpooledClip;
+  finished(clip: OpenClipFile, published: ClipSidecar): Promise<SpooledClip>;
   /** The clip is not open any more: thrown away, or left to be recovered. */
   closed(clip: OpenClipFile, left: "nothing" | "torn"): void;
 }
@@ -189,7 +189,7 @@ export class OpenClipFile implements OpenClip {
         const published = await this.#host.whilePublishing(() =>
           publish({ fs, folders, layout, draft, md5, file: this.#file })
         );
-        return this.#host.finished(this, published);
+        return await this.#host.finished(this, published);
       } catch (error) {
         this.#abandon();
         throw asSpoolError(error, `finish the clip ${this.key}`);

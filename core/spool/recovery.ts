@@ -125,6 +125,8 @@ export async function recoverSpool(
   context: RecoveryContext,
 ): Promise<Omit<RecoveryReport, "recovered"> & { readonly torn: readonly TornClip[] }> {
   const { fs, folders, layout, catalogue, clock, log } = context;
+  // What a killed process threw away must not come back under a key that is used again.
+  await fs.syncFolder(layout.open);
   const missing = catalogue.keysHere();
   const unlisted: ClipSidecar[] = [];
   for await (const key of finishedKeys(context)) {

@@ -22,6 +22,7 @@ import {
   leftJournals,
   type PictureJournal,
 } from "./journal.ts";
+import { GroupCommit } from "./group_commit.ts";
 import { clipKey, type Layout, layoutOf, parseKey } from "./layout.ts";
 import { lockSpool } from "./lock.ts";
 import { News } from "./news.ts";
@@ -38,6 +39,7 @@ import {
 } from "./recovery.ts";
 import { Room, type SpoolSpace } from "./retention.ts";
 import { type ClipSidecar, formatSidecar } from "./sidecar.ts";
+import { Staging } from "./staging.ts";
 import { SyncRounds } from "./sync_rounds.ts";
 import type { Receipt, SpooledClip } from "./types.ts";
 
@@ -46,7 +48,6 @@ const SWEEP_MS = 60_000;
 const HISTORY_MS = 400 * 86_400_000;
 /** A clock that shows less than this was never set. */
 const PLAUSIBLE_FROM_MS = Date.UTC(2020, 0, 1);
-const STAGING_BYTES = 512 * 1024;
 /** What waits for longer is read again, and so proved, on its way to the sink. */
 const FRESH_MS = 600_000;
 
@@ -124,6 +125,7 @@ class DiskSpool implements Spool {
   readonly #room: Room;
   readonly #host: OpenClipHost;
   readonly #rounds = new SyncRounds();
+  readonly #notes: GroupCommit;
   readonly #stop = new AbortController();
   /** Clips being recorded, by key; keys that are about to be. */
   readonly #open = new Map<string, OpenClipFile | undefined>();
@@ -133,7 +135,7 @@ class DiskSpool implements Spool {
   #recovery: RecoveryReport;
   /** Clips on the disk that the catalogue could not take yet. */
   readonly #unlisted = new Map<string, ClipSidecar>();
-  readonly #staging: Uint8Array[] = [];
+  readonly #staging = new Staging();
   readonly #news = new News();
   #publishing = 0;
   #tidying: Promise<unknown> = Promise.resolve();
@@ -147,6 +149,7 @@ class DiskSpool implements Spool {
     this.#layout = opened.layout;
     this.#folders = opened.folders;
     this.#catalogue = opened.catalogue;
+    this.#notes = new GroupCommit((work) => opened.catalogue.transaction(work));
     this.#lock = opened.lock;
     this.#sinks = opened.sinks;
     this.#recovery = { ...opened.recovery, recovered: 0 };
@@ -203,9 +206,7 @@ class DiskSpool implements Spool {
       for (let nth = 1;; nth++) {
         key = clipKey({ slug, start, contentType, nth });
         if (!parseKey(key)) {
-          throw new RangeError(
-            `"${slug}" cannot be a folder; expected what cameraSlug makes of a name`,
-          );
+          throw new RangeError(`"${slug}" cannot be a folder; expected what cameraSlug makes`);
         }
         if (this.#open.has(key) || this.#torn.has(key) || this.#catalogue.get(key)) continue;
         this.#open.set(key, undefined);
@@ -247,12 +248,10 @@ class DiskSpool implements Spool {
 
   /** Whether a clip's file is of no more use here once this sink has it, and was hashed just now. */
   #goesWith(sink: string, { key, pinned, finishedMs }: ClipRow): boolean {
-    const { clock, keepMs = 0 } = this.#options;
-    const ageMs = clock.now() - finishedMs;
-    return keepMs === 0 && !pinned && ageMs >= 0 && ageMs < FRESH_MS && this.#hasRequiredSink &&
-      this.#catalogue.deliveries(key).every((other) =>
-        other.sink === sink || other.state === "stored" || other.state === "removed"
-      );
+    const ageMs = this.#options.clock.now() - finishedMs;
+    if (this.#options.keepMs || pinned || ageMs < 0 || ageMs >= FRESH_MS) return false;
+    const others = this.#catalogue.deliveries(key).filter((other) => other.sink !== sink);
+    return this.#hasRequiredSink && others.every(({ state }) => /stored|removed/.test(state));
   }
 
   backlog(sink: string): Backlog {
@@ -375,6 +374,7 @@ class DiskSpool implements Spool {
     await this.#background;
     await Promise.allSettled([...this.#open.values()].map((clip) => clip?.leave()));
     await this.#rounds.idle();
+    await this.#notes.idle();
     await this.#removing;
     await this.#tidying;
     this.#news.announce();
@@ -397,19 +397,12 @@ class DiskSpool implements Spool {
       layout: this.#layout,
       clock: this.#options.clock,
       admit: (bytes) => this.#take(bytes),
-      withStaging: async (work) => {
-        const staging = this.#staging.pop() ?? new Uint8Array(STAGING_BYTES);
-        try {
-          return await work(staging);
-        } finally {
-          if (this.#staging.length < 4) this.#staging.push(staging);
-        }
-      },
+      withStaging: (work) => this.#staging.lend(work),
       syncSoon: (clip) => this.#rounds.add(clip),
       whilePublishing: (work) => this.#whilePublishing(work),
-      finished: (clip, published) => {
+      finished: async (clip, published) => {
         this.#room.grow(published.bytes - clip.admittedBytes);
-        this.#enlist(published);
+        await this.#enlist(published);
         this.#open.delete(clip.key);
         return this.#clip(published, "here");
       },
@@ -436,9 +429,9 @@ class DiskSpool implements Spool {
   }
 
   /** Enters a clip that lies finished on the disk; if the catalogue cannot take it, later. */
-  #enlist(clip: ClipSidecar): void {
+  async #enlist(clip: ClipSidecar): Promise<void> {
     try {
-      this.#catalogue.transaction(() => this.#catalogue.add(clip));
+      await this.#notes.run(() => this.#catalogue.add(clip));
       this.#unlisted.delete(clip.key);
       this.#news.announce();
     } catch (error) {
@@ -461,7 +454,7 @@ class DiskSpool implements Spool {
     this.#assertOpen();
     try {
       const atMs = this.#options.clock.now();
-      if (!this.#catalogue.setDelivery(sink, key, { ...note, atMs })) {
+      if (!await this.#notes.run(() => this.#catalogue.setDelivery(sink, key, { ...note, atMs }))) {
         throw new Error(`the catalogue knows no sink "${sink}" or no clip ${key}`);
       }
     } catch (error) {
@@ -525,7 +518,7 @@ class DiskSpool implements Spool {
 
   async #sweep(): Promise<void> {
     const { clock, keepMs, historyMs = HISTORY_MS } = this.#options;
-    for (const clip of [...this.#unlisted.values()]) this.#enlist(clip);
+    await Promise.all([...this.#unlisted.values()].map((clip) => this.#enlist(clip)));
     if (this.#catalogue.changedByOthers()) this.#news.announce(); // see view.ts
     const finishedBeforeMs = clock.now() - (keepMs ?? 0);
     // Without a sink nothing counts as delivered, but an age that the owner gave counts.
@@ -552,7 +545,7 @@ class DiskSpool implements Spool {
       this.#torn.delete(key);
       this.#room.grow((clip?.bytes ?? 0) - before);
       if (!clip) continue;
-      this.#enlist(clip);
+      await this.#enlist(clip);
       this.#recovery = { ...this.#recovery, recovered: this.#recovery.recovered + 1 };
     }
   }
