@@ -59,6 +59,12 @@ let worker: Worker | undefined;
 const KEPT = /^(https?|no|all)_proxy$/i;
 
 function start(message: StartMessage): void {
+  try {
+    // The certificates to trust are read now, for the variables that name them go.
+    Deno.createHttpClient({}).close();
+  } catch {
+    // Told when a connection needs them.
+  }
   const runs = Array.isArray(message.permissions?.run);
   for (const name of Object.keys(Deno.env.toObject())) {
     // Read when it was started; nothing of it is the plugin's business.

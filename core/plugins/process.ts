@@ -77,7 +77,7 @@ interface Reading {
 
 /** Variables that a child of ours needs, and no secret of the user's. */
 const PASSED =
-  /^(DENO_DIR|NPM_CONFIG_REGISTRY|DENO_CERT|DENO_TLS_CA_STORE|SSL_CERT_FILE|SSL_CERT_DIR|TZ|LANG|TMPDIR|TEMP|SystemRoot|XDG_CACHE_HOME|LOCALAPPDATA|(https?|no|all)_proxy)$/i;
+  /^(DENO_DIR|NPM_CONFIG_REGISTRY|DENO_CERT|NODE_EXTRA_CA_CERTS|DENO_TLS_CA_STORE|SSL_CERT_FILE|SSL_CERT_DIR|TZ|LANG|TMPDIR|TEMP|SystemRoot|XDG_CACHE_HOME|LOCALAPPDATA|(https?|no|all)_proxy)$/i;
 
 /** A plugin's process. */
 export class PluginProcess {

@@ -200,7 +200,7 @@ export const stopCases: readonly KitCase[] = [
       const over = () => void (isOver = true);
       put.then(over, over);
       // One that reads all of it first sends nothing until then, however long that takes.
-      while (!isOver && sentBytes(bench) - passed < 2 ** 19) await systemClock.sleep(20);
+      while (!isOver && sentBytes(bench) - passed < 2 ** 16) await systemClock.sleep(20);
       await quiet(() => clip.pulledBytes + sentBytes(bench));
       const ahead = clip.pulledBytes - (sentBytes(bench) - passed);
       abort.abort(new Error("stop"));
