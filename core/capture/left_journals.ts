@@ -23,6 +23,9 @@ export interface LeftJournalsOptions {
 /** The times of a clip are rounded, and its last picture's length is the next one's distance, ms. */
 const ROUNDING_MS = 5;
 
+/** Whatever `clip.length` was, with a margin, ms: a long history need not be searched. */
+const LONGEST_CLIP_MS = 2 * 86_400_000;
+
 /** Takes up all of them, oldest first, until `signal` is aborted. Never rejects. */
 export async function recordLeftJournals(
   options: LeftJournalsOptions,
@@ -100,6 +103,7 @@ function isRecorded(
   return spool.list({
     fromMs: capturedAtMs + ROUNDING_MS,
     toMs: capturedAtMs + ROUNDING_MS,
+    startFromMs: capturedAtMs - LONGEST_CLIP_MS,
     state: "any",
   }).some(({ key }) => key.startsWith(`${slug}/`));
 }

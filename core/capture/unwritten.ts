@@ -1,8 +1,9 @@
 /**
  * The pictures of a camera that have come and are in no clip yet: where the oldest of them waits, and
  * for how long. That is what a crash would cost, so it has a bound: where it would be passed before the
- * next look, the pictures are written to the spool's journal as they are. An encoder that keeps up takes
- * a fraction of the bound, and then nothing is written.
+ * next look, and until a session's first picture has come into a clip, they are written to the spool's
+ * journal as they are. An encoder that keeps up takes a fraction of the bound, and then nothing is
+ * written.
  *
  * A picture with the very bytes of the one before it shows nothing new and does not count.
  *
@@ -68,6 +69,8 @@ export function createUnwritten(
   let takenUs = -1;
   let codedUs = -1;
   let isTold = false;
+  /** An encoder that has just been opened takes a while to begin, longer the busier the machine is. */
+  let hasWritten = false;
   let keeping: Promise<void> | undefined;
 
   const stageOf = ({ unit: { ptsUs } }: Waiting): WaitingStage =>
@@ -114,13 +117,14 @@ export function createUnwritten(
     }
     const unkept = waiting.find(({ isKept }) => !isKept);
     const unkeptMs = unkept ? nowMs - unkept.sinceMs : -Infinity;
-    if (unkeptMs >= LONG_MS || unkeptMs + intervalMs > BOUND_MS) {
+    if (unkept && !hasWritten || unkeptMs >= LONG_MS || unkeptMs + intervalMs > BOUND_MS) {
       keeping ??= keep().finally(() => keeping = undefined);
     }
   }
 
   /** All up to this media time is in a clip. */
   function written(untilUs: number): void {
+    hasWritten = true;
     const first = waiting.findIndex(({ unit }) => unit.ptsUs > untilUs);
     waiting = first < 0 ? [] : waiting.slice(first);
     journal?.settle(untilUs).catch((error) => log.debug(`a journal cannot be removed: ${error}`));

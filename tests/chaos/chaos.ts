@@ -38,6 +38,8 @@ export interface ChaosTotals {
   /** Requests to the object store that were broken, lost or refused; `null` without one. */
   readonly storeFaults: number | null;
   readonly framesDelivered: number;
+  /** Of these, so many were only in a journal when the program was killed. */
+  readonly framesFromJournals: number;
   /** Pictures that the cameras gave and no clip holds. */
   readonly framesLost: number;
   /** The longest stretch of video before a kill that was lost, over all cameras and kills. */
@@ -119,6 +121,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosTotals> {
       ? null
       : sum((part) => part.storeFaults ?? 0),
     framesDelivered: sum((part) => part.framesDelivered),
+    framesFromJournals: sum((part) => part.framesFromJournals),
     framesLost: sum((part) => part.framesLost),
     maxLostMs: Math.max(...parts.map((part) => part.maxLostMs)),
     meanLostMs: Math.round(sum((part) => part.meanLostMs * part.kills) / kills),
@@ -186,6 +189,7 @@ async function runPart(options: ChaosOptions & { readonly encoder: "wasm" | "sys
     const runs: Run[] = [];
     const restartsMs: number[] = [];
     const log: LogLine[] = [];
+    let framesFromJournals = 0;
     let life = 0;
     const start = (args: readonly string[] = []) => {
       const current = ++life;
@@ -199,6 +203,7 @@ async function runPart(options: ChaosOptions & { readonly encoder: "wasm" | "sys
         finished,
         onText: leakSearch.printed,
         onLine: (line) => {
+          if (line.event === "journal-recorded") framesFromJournals += Number(line.pictures);
           const isOfUse = line.key !== undefined || line.event === "behind" ||
             /\.mp4|sink|drain/.test(String(line.message));
           if (!isOfUse) return;
@@ -249,6 +254,7 @@ async function runPart(options: ChaosOptions & { readonly encoder: "wasm" | "sys
         runs,
         cameras: simulator.cameras,
       }),
+      framesFromJournals,
       storeFaults: store?.faults() ?? null,
       restartsMs,
     };
