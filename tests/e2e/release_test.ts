@@ -555,6 +555,23 @@ releaseTest("a plugin in a folder and one from npm work in the release file", ""
   }
 });
 
+releaseTest("an author's way works with the release file: new, test, add", "", async (
+  file,
+  folder,
+) => {
+  const run = (...args: string[]) =>
+    runBare([file, "plugin", ...args], { cwd: folder, env: { HOME: folder, ...WARM } });
+  const made = await run("new", "my-store");
+  assert.equal(made.code, 0, made.stderr);
+  const cases = ["config-errors", "medium-clip", "same-clip-twice", "conflict", "lost-answer"];
+  const only = cases.flatMap((id) => ["--only", id]);
+  const tested = await run("test", "my-store", "--patience", "2m", ...only);
+  assert.match(tested.stdout, /my-store, isolated: 5 passed, 0 failed/, tested.stderr);
+  const added = await run("add", "./my-store", "--yes");
+  assert.match(added.stderr, /^my-store 0\.1\.0 .*\nhash [0-9a-f]{64} \(new\)/);
+  assert.equal(added.code, 0, added.stderr);
+});
+
 const qemu = findProgram("qemu-aarch64");
 const armLibraries = "/usr/aarch64-linux-gnu";
 const noArm = qemu === undefined || !await Deno.stat(armLibraries).catch(() => undefined)
