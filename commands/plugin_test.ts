@@ -85,7 +85,7 @@ async function openHost(
         signal,
         ...(patience === undefined
           ? {}
-          : { limits: { startMs: Math.max(20_000, patience), stopMs: patience } }),
+          : { limits: { startMs: Math.max(60_000, patience), stopMs: patience } }),
       }),
       folder: isPackage ? "" : info?.isDirectory() === true ? full : dirname(full),
     };

@@ -42,7 +42,7 @@ export interface ProcessOptions {
 
 /** How long a plugin is waited for. Tests on a busy machine wait longer than its users do. */
 export interface PluginLimits {
-  /** To load and open, ms; 20 s by default. */
+  /** To load and open, ms; 60 s by default. */
   readonly startMs?: number;
   /** For one that was told to stop, ms; 1.5 s by default. */
   readonly stopMs?: number;
@@ -54,7 +54,7 @@ type Call = Extract<ToPlugin, { id: number }> extends infer One
   : never;
 
 const MEMORY_BYTES = 512 * 1024 * 1024;
-const START_MS = 20_000;
+const START_MS = 60_000;
 /** One that was told to stop has so long, ms; delivery gives 2 s. */
 const STOP_MS = 1500;
 /** What a plugin may write past the log, bytes in ten seconds. */
