@@ -191,6 +191,9 @@ function checkOffer(sdp: string): void {
   if (!media.every((section) => /^a=recvonly\s*$/m.test(section))) {
     throw new Error("audio and video must be recvonly");
   }
+  if (/^a=ice-options:.*\btrickle\b/m.test(sdp)) {
+    throw new Error("the offer promises candidates later");
+  }
   if (!/opus\/48000/i.test(media[0] ?? "")) throw new Error("the offer has no Opus");
   if (!/H264\/90000/i.test(media[1] ?? "")) throw new Error("the offer has no H264");
 }

@@ -128,6 +128,41 @@ for (
   });
 }
 
+Deno.test("the list names each camera, the room that it is in, and the way it streams", async () => {
+  const clock = createFakeClock();
+  const cloud = await startSdmSimulator({
+    ...{ clock, random: seededRandom(3) },
+    cameras: [
+      { customName: "Yard", room: "Garden", protocol: "RTSP" },
+      { room: "Porch", type: "DOORBELL" },
+      { name: "another", customName: "Yard" },
+      // What nobody knows yet is left alone.
+      { customName: "New", traits: { "sdm.devices.traits.CameraTelepathy": { range: "far" } } },
+    ],
+  });
+  const { projectId, clientId, clientSecret, refreshToken } = cloud.credentials;
+  const account = openGoogleSdmAccount(
+    v.parse(googleSdmOptions, {
+      ...{ projectId, clientId, clientSecret, refreshToken, endpoints: cloud.endpoints },
+    }),
+    { clock, random: seededRandom(4), log: createTestLog(), fetch: cloud.fetch },
+  );
+  const { signal } = new AbortController();
+  const cameras = await settled(account.cameras({ signal }), clock);
+  assert.equal(new Set(cameras.map(({ name }) => name)).size, 4, "each has a name of its own");
+  assert.deepEqual(
+    cameras.map(({ name, model }) => `${name.replace(/ \([\w-]+\)$/, "")}: ${model}`).sort(),
+    [
+      "New: camera, WebRTC",
+      "Porch: doorbell, WebRTC",
+      "Yard: camera, RTSP, in Garden",
+      "Yard: camera, WebRTC",
+    ],
+  );
+  await account[Symbol.asyncDispose]();
+  await cloud.close();
+});
+
 Deno.test("each of Google's refusals has its kind, its words and its wait", () => {
   const clock = createFakeClock();
   const rateLimited = (what: string) => ({

@@ -154,7 +154,7 @@ export function openGoogleSdmAccount(
         else update(entry, device);
       }
       const { subscription } = open;
-      return devices.flatMap(({ id, resource, type, protocol, widthPx, heightPx }) => {
+      return devices.flatMap(({ id, resource, type, room, label, protocol, widthPx, heightPx }) => {
         const entry = known.get(id);
         return entry === undefined ? [] : [{
           id,
@@ -164,6 +164,7 @@ export function openGoogleSdmAccount(
           model: [
             type.toLowerCase(),
             ...(protocol === undefined ? [] : [PROTOCOL_NAMES[protocol]]),
+            ...(room === undefined || room === label ? [] : [`in ${room}`]),
           ].join(", "),
           ...(widthPx === undefined || heightPx === undefined ? {} : { widthPx, heightPx }),
           source: entry.source,
