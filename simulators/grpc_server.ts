@@ -1,5 +1,5 @@
 /**
- * A gRPC server for unary calls on loopback, over HTTP/2 without TLS
+ * A gRPC server for unary calls on loopback, over HTTP/2 with or without TLS
  * (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md).
  *
  * Deno's HTTP/2 server aborts the whole process when a client that has closed a stream says goodbye
@@ -11,6 +11,8 @@
 import { Buffer } from "node:buffer";
 import { createServer as createHttp2Server, type ServerHttp2Stream } from "node:http2";
 import { connect, createServer as createTcpServer, type Server, type Socket } from "node:net";
+import { createServer as createTlsServer } from "node:tls";
+import type { ServerTls } from "./http_server.ts";
 
 /** What is given back to a call. */
 export interface GrpcReply {
@@ -22,7 +24,8 @@ export interface GrpcReply {
 
 /** Starts a server on any free port. */
 export async function startGrpcServer(
-  { answer }: {
+  { tls, answer }: {
+    readonly tls?: ServerTls;
     /** Answers a message to `path`, or never does. */
     readonly answer: (
       path: string,
@@ -46,7 +49,7 @@ export async function startGrpcServer(
   });
   const inner = await listen(server);
   const open = new Set<Socket>();
-  const front = createTcpServer((client) => {
+  const forward = (client: Socket) => {
     const own = connect(inner, "127.0.0.1");
     for (const [socket, other] of [[client, own], [own, client]] as const) {
       open.add(socket);
@@ -59,10 +62,14 @@ export async function startGrpcServer(
     own.on("data", (data: Uint8Array) => void client.write(data));
     const filter = createGoodbyeFilter((data) => void own.write(data));
     client.on("data", filter);
-  });
+  };
+  const front = tls === undefined ? createTcpServer(forward) : createTlsServer(
+    { cert: tls.certPem, key: tls.keyPem, ALPNProtocols: ["h2"] },
+    forward,
+  );
   const port = await listen(front);
   return {
-    url: `http://127.0.0.1:${port}`,
+    url: `${tls === undefined ? "http" : "https"}://127.0.0.1:${port}`,
     async close() {
       const closed = [front, server].map((one) =>
         new Promise<void>((resolve) => one.close(() => resolve()))
