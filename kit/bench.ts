@@ -394,13 +394,14 @@ export class Bench implements AsyncDisposable {
     }
     const left = [...added];
     for (const clip of clips) {
-      const at = left.findIndex((object) => this.#isOf(object, clip));
+      const at = left.findIndex((object) => this.isOf(object, clip));
       if (at < 0) throw new CaseFailed(this.#difference(left, clip));
       left.splice(at, 1);
     }
   }
 
-  #isOf({ bytes, sha256, text }: Measured, clip: TestClip): boolean {
+  /** Whether an object is this clip, or the event that tells of it. */
+  isOf({ bytes, sha256, text }: Measured, clip: TestClip): boolean {
     return this.server.carries === "events"
       ? text.includes(clip.key) && text.includes(clip.sha256)
       : bytes === clip.bytes && sha256 === clip.sha256;

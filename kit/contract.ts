@@ -41,7 +41,7 @@ export interface StoreAbilities {
   readonly takesEmpty?: boolean;
   /**
    * `false`: its protocol has no checksum, so that encryption alone guards the way. The sink's options
-   * then refuse a plain `http:` address outside the user's own network.
+   * then refuse an unencrypted address outside the user's own network.
    */
   readonly hasChecksums?: boolean;
 }

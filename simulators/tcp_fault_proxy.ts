@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { Buffer } from "node:buffer";
 import { connect, createServer, type Socket } from "node:net";
 
 /** What goes wrong with connections. Bytes are those from the client since the fault was set. */
@@ -13,6 +14,8 @@ export type TcpFault =
   | { readonly kind: "refuse" }
   /** The connection breaks when so many bytes of the client's have been passed on. */
   | { readonly kind: "cut"; readonly afterBytes: number }
+  /** One bit of the byte at `at`, or where this text begins, is flipped on the way, once. */
+  | { readonly kind: "damage"; readonly at: number | string }
   /** After so many bytes no more are taken from the client; the connection stays. */
   | { readonly kind: "hold"; readonly afterBytes: number }
   /** Everything is taken from the client; nothing is passed on and nothing comes back. */
@@ -38,6 +41,8 @@ export interface TcpFaultProxy extends AsyncDisposable {
   readonly bytesSinceFault: number;
   /** Bytes that clients have sent, also those that were not passed on. */
   readonly takenBytes: number;
+  /** Whether a byte was damaged since the fault was set. */
+  readonly hasDamaged: boolean;
   /** Sets what goes wrong from now on, until the next call; `undefined` ends it. */
   fail(fault: TcpFault | undefined): void;
   /** Breaks all connections and frees the port. */
@@ -54,6 +59,7 @@ export async function startTcpFaultProxy(
   let fault: TcpFault | undefined;
   let bytesSinceFault = 0;
   let takenBytes = 0;
+  let hasDamaged = false;
   /** Those who wait for the fault to end. */
   let changed = Promise.withResolvers<void>();
 
@@ -88,6 +94,16 @@ export async function startTcpFaultProxy(
         await changed.promise;
       }
       const left = fault?.kind === "cut" ? fault.afterBytes - bytesSinceFault : Infinity;
+      if (fault?.kind === "damage" && !hasDamaged) {
+        const at = typeof fault.at === "string"
+          ? Buffer.from(part).indexOf(fault.at)
+          : fault.at - bytesSinceFault;
+        if (at >= 0 && at < part.length) {
+          hasDamaged = true;
+          part = Uint8Array.from(part);
+          part[at] = (part[at] ?? 0) ^ 1;
+        }
+      }
       if (left <= part.length) part = part.subarray(0, Math.max(0, left));
       bytesSinceFault += part.length;
       seen.sentBytes += part.length;
@@ -117,9 +133,13 @@ export async function startTcpFaultProxy(
     get takenBytes() {
       return takenBytes;
     },
+    get hasDamaged() {
+      return hasDamaged;
+    },
     fail: (next) => {
       fault = next;
       bytesSinceFault = 0;
+      hasDamaged = false;
       changed.resolve();
       changed = Promise.withResolvers();
       if (next?.kind === "refuse") { for (const socket of sockets) socket.destroy(); }

@@ -25,6 +25,7 @@ function testOf(mqttVersion: "5" | "3.1.1"): SinkTest {
         }),
         secrets: { password: PASSWORD },
         carries: "events",
+        store: { hasChecksums: false },
         objects: async () => {
           await heard.settled();
           return heard.messages.map(({ text }, index) => ({

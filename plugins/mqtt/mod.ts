@@ -13,6 +13,7 @@ import {
   defineSink,
   duration,
   httpUrl,
+  isPublicHost,
   type PutOptions,
   type PutResult,
   type Secret,
@@ -86,6 +87,11 @@ const schema = v.pipe(
           !URL.canParse(text) ||
           new URL(text).username + new URL(text).password === "",
         'the URL must not hold credentials: give "username" and "password" beside it',
+      ),
+      v.check(
+        (text) => !text.startsWith("mqtt:") || !URL.canParse(text) || !isPublicHost(new URL(text)),
+        "expected mqtts:// for a broker outside your own network: MQTT itself guards neither the " +
+          "password nor what is said",
       ),
       v.description("The broker: `mqtt://HOST`, or `mqtts://HOST` with TLS."),
     ),
