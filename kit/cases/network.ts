@@ -258,11 +258,12 @@ export const networkCases: readonly KitCase[] = [
   {
     id: "no-checksums",
     title: "where the store cannot tell damage, the sink takes no unguarded way to it",
-    why: "without a checksum only encryption notices a damaged byte: a clip that came over plain " +
-      "http: may be another one, and nobody knows.",
+    why:
+      "without a checksum only encryption notices a damaged byte: what came unencrypted may be " +
+      "another clip, and nobody knows.",
     fix:
-      "let the schema refuse http: outside the user's own network (isPublicHost of the SDK), or " +
-      "take hasChecksums: false out of the test if the store does notice",
+      "let the schema refuse unencrypted addresses outside the user's own network (isPublicHost " +
+      "of the SDK), or take hasChecksums: false out of the test if the store does notice",
     run: async (bench) => {
       if (bench.server.store?.hasChecksums !== false) notApplicable("the store has checksums");
       await bench.mustPut(testClip(10)); // so that whatever is made once is there
