@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { orAborted } from "../clock.ts";
 import type { JournalPicture, LeftJournal, Spool } from "../spool/mod.ts";
 import type { CameraStatus } from "../status/board.ts";
 import type { AccessUnit, Encoder, Log, VideoTrack } from "../types.ts";
@@ -32,7 +33,7 @@ export async function recordLeftJournals(
   signal: AbortSignal,
 ): Promise<void> {
   // Until then it is not known what the clips hold.
-  if (!await options.spool.mended) return;
+  if (!await orAborted(options.spool.mended, signal).catch(() => false)) return;
   for (const journal of options.spool.leftJournals) {
     if (signal.aborted) return;
     const log = options.log(journal.camera);

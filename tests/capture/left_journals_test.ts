@@ -82,3 +82,19 @@ Deno.test("a journal that cannot be recorded stays, is told, and does not hold u
   assert.equal(good.isRemoved, true);
   assert.equal(notes.lines.filter((line) => /^error .*no room/.test(line)).length, 1);
 });
+
+Deno.test("an end that comes before the spool is mended is not held up", async () => {
+  const stop = new AbortController();
+  const journal = left(0, 3);
+  const done = recordLeftJournals({
+    spool: Object.assign(createMemorySpool(), {
+      leftJournals: [journal],
+      mended: new Promise<boolean>(() => {}),
+    }),
+    encoder: () => Promise.resolve(relabel),
+    ...{ clipMs: 10_000, product: "test", log: () => createNotes() },
+  }, stop.signal);
+  stop.abort(new DOMException("stopped", "AbortError"));
+  await done;
+  assert.equal(journal.isRemoved, false);
+});
