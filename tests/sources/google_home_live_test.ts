@@ -10,7 +10,12 @@ import { makeSecret } from "../../core/config/values.ts";
 import { openGoogleHomeAccount } from "../../core/sources/google_home/account.ts";
 import { googleHomeOptions } from "../../core/sources/google_home/options.ts";
 import type { WebRtcSession, WebRtcSessionOptions } from "../../core/sources/webrtc/session.ts";
-import { type AccessUnit, type DiscoveredCamera, sourceErrorKind } from "../../core/types.ts";
+import {
+  type AccessUnit,
+  type Clock,
+  type DiscoveredCamera,
+  sourceErrorKind,
+} from "../../core/types.ts";
 import { startGoogleHomeSimulator } from "../../simulators/mod.ts";
 import { readMarkNal } from "../../simulators/scene/scene_mark.ts";
 import { createNotes } from "../support/capture_fakes.ts";
@@ -19,6 +24,7 @@ import { seededRandom } from "../support/seeded_random.ts";
 import { errorOf } from "./world.ts";
 
 const { signal } = new AbortController();
+const CALL_TIMEOUT_MS = 15_000;
 const NOT_USED = { pictures: 0, dropped: 0, lostPackets: 0, reorderedPackets: 0 };
 
 /** A session of a picture a second, which ends with its signal. */
@@ -79,11 +85,27 @@ async function createWorld({ login = "master", real = false }: {
     endpoints: home.endpoints,
   });
   const log = createNotes();
+  /** Calls that are not answered yet: each has a timer that is called off when it is. */
+  let underWay = 0;
+  const watched: Clock = {
+    ...clock,
+    sleep(ms, options) {
+      const sleeping = clock.sleep(ms, options);
+      if (ms !== CALL_TIMEOUT_MS) return sleeping;
+      underWay++;
+      return sleeping.finally(() => underWay--);
+    },
+  };
   const account = openGoogleHomeAccount(
     login === "master"
       ? { ...options, masterToken: makeSecret(masterToken) }
       : { ...options, issueToken: makeSecret(issueToken), cookie: makeSecret(cookie) },
-    { clock, log, random: seededRandom(2), ...(real ? {} : { openSession: openFakeSession }) },
+    {
+      clock: watched,
+      log,
+      random: seededRandom(2),
+      ...(real ? {} : { openSession: openFakeSession }),
+    },
   );
   const camera = async (): Promise<DiscoveredCamera> => {
     const [found] = await account.cameras({ signal });
@@ -93,6 +115,13 @@ async function createWorld({ login = "master", real = false }: {
   return {
     ...{ clock, home, account, camera, lines: log.lines },
     requests: (kind: string) => home.requests.get(kind) ?? 0,
+    /** Lets time pass, but none while an answer is on its way. */
+    async pass(seconds: number) {
+      for (let second = 0; second < seconds; second++) {
+        await clock.advance(1000);
+        while (underWay > 0) await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+    },
     async [Symbol.asyncDispose]() {
       await account[Symbol.asyncDispose]();
       await home[Symbol.asyncDispose]();
@@ -100,18 +129,10 @@ async function createWorld({ login = "master", real = false }: {
   };
 }
 
-/** Lets fake time pass while answers come through real sockets. */
-async function pass(clock: ReturnType<typeof createFakeClock>, seconds: number): Promise<void> {
-  for (let second = 0; second < seconds; second++) {
-    await clock.advance(1000);
-    await new Promise((resolve) => setTimeout(resolve, 2));
-  }
-}
-
 for (const [login, seconds] of [["master", 3900], ["browser", 200]] as const) {
   Deno.test(`a ${login} login streams a camera for as long as it is extended: ${seconds} s`, async () => {
     await using world = await createWorld({ login });
-    const { clock, home, requests } = world;
+    const { clock, home, requests, pass } = world;
     const { source } = await world.camera();
     const session = await source.open({ signal });
     assert.equal(home.openStreams, 1);
@@ -120,7 +141,7 @@ for (const [login, seconds] of [["master", 3900], ["browser", 200]] as const) {
     const reading = (async () => {
       for await (const _unit of session) units++;
     })().catch((error) => ended = error);
-    await pass(clock, seconds);
+    await pass(seconds);
     assert.equal(ended, undefined);
     // With a master token; one for the list and the streams, anew before it ends.
     if (login === "master") assert.equal(requests("token"), 2);
@@ -141,14 +162,14 @@ for (const [login, seconds] of [["master", 3900], ["browser", 200]] as const) {
 
 Deno.test("a stream that is not extended ends with an error, and the next one comes", async () => {
   await using world = await createWorld();
-  const { clock, home } = world;
+  const { clock, home, pass } = world;
   const { source } = await world.camera();
   const session = await source.open({ signal });
   home.extends = false;
   const reading = errorOf((async () => {
     for await (const _unit of session);
   })());
-  await pass(clock, 40);
+  await pass(40);
   const error = await reading;
   assert.equal(sourceErrorKind(error), "offline");
   assert.match(error.message, /does not extend the stream/);
@@ -161,7 +182,7 @@ Deno.test("a stream that is not extended ends with an error, and the next one co
 
 Deno.test("a token that is refused in mid-stream costs nothing, a dead login is told with its remedy", async () => {
   await using world = await createWorld();
-  const { clock, home, requests } = world;
+  const { home, requests, pass } = world;
   const { source } = await world.camera();
   const session = await source.open({ signal });
   const reading = (async () => {
@@ -169,7 +190,7 @@ Deno.test("a token that is refused in mid-stream costs nothing, a dead login is 
   })();
   home.expireTokens();
   const before = requests("token");
-  await pass(clock, 100);
+  await pass(100);
   assert.equal(requests("token"), before + 1);
   assert.equal(home.openStreams, 1);
   await session[Symbol.asyncDispose]();
@@ -187,9 +208,9 @@ Deno.test("closing the account ends its streams quietly", async () => {
   const reading = (async () => {
     for await (const _unit of session);
   })();
-  await pass(world.clock, 2);
+  await world.pass(2);
   await world[Symbol.asyncDispose]();
-  await pass(world.clock, 3);
+  await world.pass(3);
   await reading;
   assert.equal(world.clock.sleepers, 0);
 });
