@@ -47,11 +47,15 @@ const LONG_MS = 1000;
 /** No picture shall be this old at the next look, ms. */
 const BOUND_MS = 1500;
 
+/** No picture takes longer to come; a wall clock that was set makes it seem so, ms. */
+const MAX_LATE_MS = 2000;
+
 /** Waiting for so many: who is behind so far sheds pictures anyway. */
 const MAX_WAITING = 1024;
 
 interface Waiting {
   readonly unit: AccessUnit;
+  /** When it was taken, monotonic. */
   readonly sinceMs: number;
   /** It is in the journal, or on its way there. */
   isKept: boolean;
@@ -136,7 +140,9 @@ export function createUnwritten(
       const intervalMs = nowMs - (lastCameMs ?? nowMs);
       lastCameMs = nowMs;
       if (unit.data !== lastData) {
-        waiting.push({ unit, sinceMs: nowMs, isKept: false });
+        // It may have been under way for a while: a crash costs what was seen, not what has come.
+        const lateMs = Math.min(Math.max(0, clock.now() - unit.capturedAtMs), MAX_LATE_MS);
+        waiting.push({ unit, sinceMs: nowMs - lateMs, isKept: false });
         if (waiting.length > MAX_WAITING) waiting.shift();
       }
       lastData = unit.data;

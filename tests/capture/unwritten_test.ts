@@ -6,12 +6,15 @@
  */
 import assert from "node:assert/strict";
 import { recordCamera } from "../../core/capture/recorder.ts";
+import { createUnwritten } from "../../core/capture/unwritten.ts";
 import type { AccessUnit, Encoder } from "../../core/types.ts";
 import {
   createFakeCamera,
   createMemorySpool,
+  createNotes,
   recorderOptions,
   VIDEO_TRACK,
+  videoUnit,
 } from "../support/capture_fakes.ts";
 import { createFakeClock } from "../support/fake_clock.ts";
 
@@ -104,6 +107,31 @@ Deno.test("until an encoder has begun, no picture is without a copy", async () =
   recording.goOn();
   await recording.stopped();
   assert.equal(recording.spool.journals.length, 0);
+});
+
+Deno.test("a picture that was under way for long is kept at once", async () => {
+  const clock = createFakeClock();
+  const spool = createMemorySpool();
+  const unwritten = createUnwritten({
+    journal: () => spool.journal({ camera: "Yard", slug: "yard" }),
+    clock,
+    log: createNotes(),
+  });
+  const kept = () => spool.journals.flatMap(({ pictures }) => pictures.map(({ ptsUs }) => ptsUs));
+  const shoot = (lateMs: number) => {
+    const unit = videoUnit(clock.monotonic(), { capturedAtMs: clock.now() - lateMs });
+    unwritten.came(unit);
+    return unit;
+  };
+  unwritten.coded(shoot(0)).release?.(); // the encoder has begun
+  await clock.advance(700);
+  unwritten.coded(shoot(0)).release?.();
+  assert.deepEqual(kept(), []);
+  await clock.advance(700);
+  const late = shoot(900);
+  await clock.advance(1);
+  assert.deepEqual(kept(), [late.ptsUs]);
+  await unwritten.end();
 });
 
 Deno.test("pictures that wait are told in the debug log, with the place where they wait", async () => {
