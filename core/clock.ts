@@ -34,6 +34,39 @@ export function backoffMs(attempt: number, random: () => number, mostMs = 60_000
   return Math.round(ceiling * (0.5 + random() / 2));
 }
 
+const JUMP_MS = 3_600_000;
+const CAUTION_MS = 86_400_000;
+
+/**
+ * Notices when the wall clock jumps by more than an hour against the monotonic one, and is cautious for
+ * a day: a clock that shows next year for a moment must not age anything.
+ */
+export class JumpWatch {
+  readonly #clock: Clock;
+  #offsetMs: number;
+  #cautiousUntilMs = -Infinity;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.#offsetMs = clock.now() - clock.monotonic();
+  }
+
+  /** To be called again and again. Gives how far the clock has jumped since then, ms; 0 for not. */
+  look(): number {
+    const offsetMs = this.#clock.now() - this.#clock.monotonic();
+    const jumpedMs = Math.abs(offsetMs - this.#offsetMs);
+    this.#offsetMs = offsetMs; // and so small steps do not add up
+    if (jumpedMs <= JUMP_MS) return 0;
+    this.#cautiousUntilMs = this.#clock.monotonic() + CAUTION_MS;
+    return jumpedMs;
+  }
+
+  /** Whether no jump was seen for a day. */
+  get isSteady(): boolean {
+    return this.#clock.monotonic() >= this.#cautiousUntilMs;
+  }
+}
+
 /**
  * What `work` gives, or the signal's reason as soon as it is aborted; the work goes on for others who
  * wait for it. Leaves nothing behind on the signal, which may live for months.

@@ -8,6 +8,7 @@
  *
  * @module
  */
+import { JumpWatch } from "../clock.ts";
 import { formatBytes, formatDuration } from "../config/values.ts";
 import type { Spool } from "../spool/mod.ts";
 import type { Clock, Log, Sink } from "../types.ts";
@@ -31,8 +32,6 @@ export interface RetentionOptions {
 const ROUND_MS = 60_000;
 /** Removed in one go, before it is looked at again. */
 const PAGE_CLIPS = 100;
-const JUMP_MS = 3_600_000;
-const CAUTION_MS = 86_400_000;
 
 /** Looks every minute until `signal` is aborted. Never rejects; what fails is tried again. */
 export async function keepRetention(
@@ -45,21 +44,19 @@ export async function keepRetention(
     log.warn(`"retain" is set, but this kind of sink cannot remove anything: all is kept`);
     return;
   }
-  const offset = () => clock.now() - clock.monotonic();
-  let knownOffsetMs = offset();
-  let cautiousUntilMs = -Infinity;
+  const jumps = new JumpWatch(clock);
   let failing = false;
   while (!signal.aborted) {
-    if (Math.abs(offset() - knownOffsetMs) > JUMP_MS) {
+    const jumpedMs = jumps.look();
+    if (jumpedMs > 0) {
       log.warn(
-        `the clock jumped by ${formatDuration(Math.abs(offset() - knownOffsetMs))}: nothing is ` +
-          "removed from this sink for a day",
+        `the clock jumped by ${
+          formatDuration(jumpedMs)
+        }: nothing is removed from this sink for a day`,
         { event: "retention-held" },
       );
-      cautiousUntilMs = clock.monotonic() + CAUTION_MS;
     }
-    knownOffsetMs = offset(); // and so small steps do not add up
-    if (clock.monotonic() >= cautiousUntilMs) {
+    if (jumps.isSteady) {
       try {
         await removeOld(options, sink.remove.bind(sink), signal);
         failing = false;

@@ -9,6 +9,7 @@
  *
  * @module
  */
+import { JumpWatch } from "../clock.ts";
 import type { Backlog, Catalogue, ClipFilter, ClipRow, ClipState, Delivery } from "./catalogue.ts";
 import { checkClipFile, type ClipPlace, spooledClip, writeMarks } from "./clip_files.ts";
 import type { NewClip, Spool, SpoolOptions } from "./contract.ts";
@@ -125,6 +126,7 @@ class DiskSpool implements Spool {
   readonly #room: Room;
   readonly #host: OpenClipHost;
   readonly #rounds = new SyncRounds();
+  readonly #jumps: JumpWatch;
   readonly #notes: GroupCommit;
   readonly #stop = new AbortController();
   /** Clips being recorded, by key; keys that are about to be. */
@@ -146,6 +148,7 @@ class DiskSpool implements Spool {
 
   constructor(options: SpoolOptions & { fs: SpoolFs }, opened: Opened) {
     this.#options = options;
+    this.#jumps = new JumpWatch(options.clock);
     this.#layout = opened.layout;
     this.#folders = opened.folders;
     this.#catalogue = opened.catalogue;
@@ -504,10 +507,9 @@ class DiskSpool implements Spool {
   }
 
   async #sweepForEver(): Promise<void> {
-    const { clock } = this.#options;
     const { signal } = this.#stop;
     while (!signal.aborted) {
-      await clock.sleep(SWEEP_MS, { signal }).catch(() => {});
+      await this.#options.clock.sleep(SWEEP_MS, { signal }).catch(() => {});
       if (!signal.aborted) await this.sweep().catch((error) => this.#warnOfSweep(error));
     }
   }
@@ -533,7 +535,8 @@ class DiskSpool implements Spool {
     });
     this.#room.endOfRound(droppedBefore);
     await this.#recoverTorn();
-    this.#catalogue.forget(clock.now() - historyMs, PLAUSIBLE_FROM_MS);
+    this.#jumps.look();
+    if (this.#jumps.isSteady) this.#catalogue.forget(clock.now() - historyMs, PLAUSIBLE_FROM_MS);
   }
 
   /** Completes clips whose finishing failed, now that the disk may be well again. */
@@ -565,10 +568,9 @@ class DiskSpool implements Spool {
 
   #oldest(delivered: boolean): readonly ClipRow[] {
     if (delivered && !this.#hasRequiredSink) return [];
-    // With no sink at all, every clip is one that no sink has.
-    const isVacuous = !delivered && !this.#hasRequiredSink;
     return this.#catalogue.removable({
-      delivered: delivered || isVacuous,
+      // With no sink at all, every clip is one that no sink has.
+      delivered: delivered || !this.#hasRequiredSink,
       finishedBeforeMs: Number.MAX_SAFE_INTEGER,
       limit: 10,
     });
@@ -576,11 +578,10 @@ class DiskSpool implements Spool {
 
   /** Removes clips from the spool. Invariant 4: the catalogue first, the files after. */
   async #remove(rows: readonly ClipRow[]): Promise<void> {
-    const { fs, clock } = this.#options;
-    this.#catalogue.setAway(rows.map((row) => row.key), "gone", clock.now());
+    this.#catalogue.setAway(rows.map((row) => row.key), "gone", this.#options.clock.now());
     this.#news.announce();
     for (const row of rows) {
-      await removeClipFiles(fs, this.#layout, row.key);
+      await removeClipFiles(this.#options.fs, this.#layout, row.key);
       this.#room.grow(-row.bytes);
       // Not while a clip is being named: that may be in this folder. The next start tidies too.
       if (this.#publishing === 0) {

@@ -372,6 +372,18 @@ Deno.test("a machine that starts in 1970 again and again makes a new key each ti
   assert.equal(keys.size, 3);
 });
 
+Deno.test("a clock that shows another year for a while forgets no history", async () => {
+  await using test = await bench();
+  await using spool = await test.open();
+  const { key } = await record(spool);
+  for (const sink of ["a", "b"]) await spool.receipt(sink, key, stored);
+  await spool.sweep();
+  test.clock.jump(500 * 86_400_000);
+  await spool.sweep();
+  test.clock.jump(-500 * 86_400_000);
+  assert.deepEqual(spool.deliveries(key).map(({ state }) => state), ["stored", "stored"]);
+});
+
 Deno.test("a clip cut short by a crash is cut at its last whole fragment and delivered", async () => {
   await using test = await bench();
   let key = "";
