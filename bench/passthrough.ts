@@ -6,7 +6,7 @@
  *
  * Each competitor records for some seconds until it is under way, then its CPU time and memory (PSS)
  * over the window count; start-up does not. `CAMERAS=1,4,8,20,32` chooses the numbers of cameras,
- * `WINDOW_S` the length, `PEERS=ffmpeg` beside whom. Besides, the clips are searched for pictures that
+ * `WINDOW_S` the length, `CLIP_S` that of a clip, `PEERS=ffmpeg` beside whom. Besides, the clips are searched for pictures that
  * are missing, and after the window it is looked how long pictures wait until they are on the spool.
  * The same number of simulated Nest cameras (NexusTalk) is recorded with the same program.
  *
@@ -21,12 +21,13 @@ import type { BenchOptions } from "./run.ts";
 import { watchSpool } from "./spool_latency.ts";
 
 const FPS = 25;
-const CLIP_S = 10;
+/** As the program does by itself. A window should be as long: each camera ends a clip in it. */
+const CLIP_S = Number(Deno.env.get("CLIP_S") ?? 60);
 // The runtime compiles what is hot in the first seconds.
 const WARM_UP_MS = 16_000;
 /** So long all cameras may take to be recorded. */
 const START_MS = 120_000;
-const WINDOW_S = Number(Deno.env.get("WINDOW_S") ?? 20);
+const WINDOW_S = Number(Deno.env.get("WINDOW_S") ?? 60);
 const CAMERAS = (Deno.env.get("CAMERAS") ?? "1,4,8,20,32").split(",").map(Number);
 const PEERS = (Deno.env.get("PEERS") ?? "ffmpeg,splitmuxsink,motion,nexus").split(",");
 const GOP_S = 2;
