@@ -47,6 +47,12 @@ export type SimulateArguments =
     }
   );
 
+const cameras = withDefault(
+  option("--cameras", integer({ min: 1, max: 64, metavar: "NUMBER" }), {
+    description: message`How many; default 3.`,
+  }),
+  3,
+);
 const port = withDefault(
   option("--port", integer({ min: 0, max: 65535, metavar: "PORT" }), {
     description: message`Where to listen on this machine; 0: any free one.`,
@@ -67,12 +73,7 @@ const simulateNest = command(
   merge(
     object({
       command: constant("simulate nest"),
-      cameras: withDefault(
-        option("--cameras", integer({ min: 1, max: 64, metavar: "NUMBER" }), {
-          description: message`How many; default 3.`,
-        }),
-        3,
-      ),
+      cameras,
       port,
       width,
       fps,
@@ -125,12 +126,7 @@ const simulateSdm = command(
   merge(
     object({
       command: constant("simulate sdm"),
-      cameras: withDefault(
-        option("--cameras", integer({ min: 1, max: 64, metavar: "NUMBER" }), {
-          description: message`How many; default 3.`,
-        }),
-        3,
-      ),
+      cameras,
       port,
       width,
     }),

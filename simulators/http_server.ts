@@ -202,6 +202,31 @@ async function send(
   response.end(withBody && !bodiless ? bytes : undefined);
 }
 
+/**
+ * Answers for a simulator's control route: POST gives an order in JSON, and GET and POST both tell the
+ * state. An order that cannot be done is a 400 with the reason.
+ */
+export async function answerOrder(
+  asked: Asked,
+  { obey, state }: {
+    readonly obey: (order: Readonly<Record<string, unknown>>) => void | Promise<void>;
+    readonly state: () => unknown;
+  },
+): Promise<Answer> {
+  if (asked.method === "POST") {
+    try {
+      await obey(asRecord(JSON.parse(await asked.text())));
+    } catch (error) {
+      return json({ error: error instanceof Error ? error.message : String(error) }, {
+        status: 400,
+      });
+    }
+  } else if (asked.method !== "GET") {
+    return json({ error: `expected GET or POST, got ${asked.method}` }, { status: 405 });
+  }
+  return json(state());
+}
+
 /** What is a JSON object, as a record of unknown values; anything else as an empty one. */
 export function asRecord(value: unknown): Readonly<Record<string, unknown>> {
   return typeof value === "object" && value !== null && !Array.isArray(value)

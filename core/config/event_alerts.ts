@@ -4,7 +4,7 @@
  * @module
  */
 import * as v from "valibot";
-import { duration } from "./values.ts";
+import { duration, wholeNumber } from "./values.ts";
 
 /** Google's word for it is another than ours. */
 const ALIASES: Readonly<Record<string, string>> = { chime: "doorbell", bell: "doorbell" };
@@ -54,12 +54,7 @@ export const eventAlertsField = v.optional(
       ),
       perHour: v.pipe(
         v.optional(
-          v.pipe(
-            v.number("expected a whole number from 1 to 1000"),
-            v.integer("expected a whole number from 1 to 1000"),
-            v.minValue(1, "expected a whole number from 1 to 1000"),
-            v.maxValue(1000, "expected a whole number from 1 to 1000"),
-          ),
+          wholeNumber(1, 1000),
           60,
         ),
         v.description("Most events told of in an hour, of all cameras together."),

@@ -17,7 +17,7 @@ import { type EventsConfig, eventsField } from "./events.ts";
 import { type TimelapseConfig, timelapseField } from "./timelapse.ts";
 import { DEFAULT_SPOOL } from "./find.ts";
 import { enabled, sinkConfig, sinkFields } from "./sink_fields.ts";
-import { duration, filePath, httpUrl, makeSecret, secret, size } from "./values.ts";
+import { duration, filePath, httpUrl, makeSecret, secret, size, wholeNumber } from "./values.ts";
 
 /** A kind of account or camera: the schema of its options, without `type` and the common keys. */
 export interface TypeWithOptions {
@@ -379,10 +379,7 @@ function sections(tables: ConfigTables, entry: Entry) {
           ),
           workers: v.optional(
             v.pipe(
-              v.number("expected a whole number from 1 to 64"),
-              v.integer("expected a whole number from 1 to 64"),
-              v.minValue(1, "expected a whole number from 1 to 64"),
-              v.maxValue(64, "expected a whole number from 1 to 64"),
+              wholeNumber(1, 64),
               v.description(
                 "How many in-process encoders run at the same time; without it, by the number of " +
                   "cores.",

@@ -6,7 +6,7 @@
  */
 import * as v from "valibot";
 import type { SinkConfig } from "./schema.ts";
-import { duration, rate, size, timeOfDay } from "./values.ts";
+import { duration, rate, size, timeOfDay, wholeNumber } from "./values.ts";
 
 /** Of accounts, cameras and sinks. */
 export const enabled = v.pipe(
@@ -87,10 +87,7 @@ export const sinkFields = {
   ),
   concurrency: v.optional(
     v.pipe(
-      v.number("expected a whole number from 1 to 64"),
-      v.integer("expected a whole number from 1 to 64"),
-      v.minValue(1, "expected a whole number from 1 to 64"),
-      v.maxValue(64, "expected a whole number from 1 to 64"),
+      wholeNumber(1, 64),
       v.description("How many clips are on their way at once; without it, 4."),
     ),
   ),

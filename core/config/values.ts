@@ -129,6 +129,21 @@ export function duration(
   ));
 }
 
+/** A whole number from `min` to `max`, called so in messages. */
+export function wholeNumber(
+  min: number,
+  max: number,
+  called: string = `a whole number from ${min} to ${max}`,
+) {
+  const message = `expected ${called}`;
+  return v.pipe(
+    v.number(message),
+    v.integer(message),
+    v.minValue(min, message),
+    v.maxValue(max, message),
+  );
+}
+
 /** `90000` → `"1m30s"`. */
 export function formatDuration(ms: number): string {
   if (ms < 1000) return `${Math.round(ms)}ms`;

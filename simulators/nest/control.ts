@@ -17,7 +17,7 @@
  *
  * @module
  */
-import { type Answer, type Asked, asRecord, json } from "../http_server.ts";
+import { type Answer, answerOrder, type Asked } from "../http_server.ts";
 import { type Fault, FAULT_KINDS } from "./faults.ts";
 import type { NestSimulator } from "./simulator.ts";
 
@@ -27,27 +27,20 @@ const ORDERS = [
 ];
 
 /** Answers for the control route. */
-export async function answerControl(asked: Asked, simulator: NestSimulator): Promise<Answer> {
-  if (asked.method === "POST") {
-    try {
-      const order = asRecord(JSON.parse(await asked.text()));
-      await obey(order, simulator);
-    } catch (error) {
-      return json({ error: error instanceof Error ? error.message : String(error) }, {
-        status: 400,
-      });
-    }
-  } else if (asked.method !== "GET") {
-    return json({ error: `expected GET or POST, got ${asked.method}` }, { status: 405 });
-  }
-  return json({
-    endpoints: simulator.endpoints,
-    cameras: simulator.cameras.map(({ uuid, name, region, widthPx, heightPx, state, served }) => ({
-      ...{ uuid, name, region, widthPx, heightPx, state, served },
-    })),
-    faults: simulator.faults.list(),
-    faultKinds: FAULT_KINDS,
-    requests: Object.fromEntries(simulator.requests),
+export function answerControl(asked: Asked, simulator: NestSimulator): Promise<Answer> {
+  return answerOrder(asked, {
+    obey: (order) => obey(order, simulator),
+    state: () => ({
+      endpoints: simulator.endpoints,
+      cameras: simulator.cameras.map((
+        { uuid, name, region, widthPx, heightPx, state, served },
+      ) => ({
+        ...{ uuid, name, region, widthPx, heightPx, state, served },
+      })),
+      faults: simulator.faults.list(),
+      faultKinds: FAULT_KINDS,
+      requests: Object.fromEntries(simulator.requests),
+    }),
   });
 }
 

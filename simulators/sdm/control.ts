@@ -17,7 +17,7 @@
  *
  * @module
  */
-import { type Answer, type Asked, asRecord, json } from "../http_server.ts";
+import { type Answer, answerOrder, type Asked } from "../http_server.ts";
 import { type Fault, FAULT_KINDS } from "../nest/faults.ts";
 import type { SdmProtocol } from "./camera.ts";
 import { SDM_EVENTS, type SdmEventKind } from "./events.ts";
@@ -29,33 +29,25 @@ const ORDERS = [
 ];
 
 /** Answers for the control route. */
-export async function answerSdmControl(asked: Asked, simulator: SdmSimulator): Promise<Answer> {
-  if (asked.method === "POST") {
-    try {
-      obey(asRecord(JSON.parse(await asked.text())), simulator);
-    } catch (error) {
-      return json({ error: error instanceof Error ? error.message : String(error) }, {
-        status: 400,
-      });
-    }
-  } else if (asked.method !== "GET") {
-    return json({ error: `expected GET or POST, got ${asked.method}` }, { status: 405 });
-  }
-  return json({
-    endpoints: simulator.endpoints,
-    cameras: simulator.cameras.map((camera) => ({
-      id: camera.id,
-      name: camera.name,
-      protocol: camera.protocol,
-      online: camera.online,
-      openStreams: camera.openStreams,
-      counts: camera.counts,
-      packets: simulator.media.counts(camera),
-    })),
-    quota: simulator.peaks,
-    faults: simulator.faults.list(),
-    faultKinds: FAULT_KINDS,
-    requests: Object.fromEntries(simulator.requests),
+export function answerSdmControl(asked: Asked, simulator: SdmSimulator): Promise<Answer> {
+  return answerOrder(asked, {
+    obey: (order) => obey(order, simulator),
+    state: () => ({
+      endpoints: simulator.endpoints,
+      cameras: simulator.cameras.map((camera) => ({
+        id: camera.id,
+        name: camera.name,
+        protocol: camera.protocol,
+        online: camera.online,
+        openStreams: camera.openStreams,
+        counts: camera.counts,
+        packets: simulator.media.counts(camera),
+      })),
+      quota: simulator.peaks,
+      faults: simulator.faults.list(),
+      faultKinds: FAULT_KINDS,
+      requests: Object.fromEntries(simulator.requests),
+    }),
   });
 }
 

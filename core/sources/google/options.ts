@@ -5,7 +5,8 @@
  * @module
  */
 import * as v from "valibot";
-import { filePath, httpUrl, secret } from "../../config/values.ts";
+import { secret, wholeNumber } from "../../config/values.ts";
+import { addresses, authority, endpoint } from "../cloud_options.ts";
 
 /** Where Device Access is. */
 export interface SdmEndpoints {
@@ -25,9 +26,6 @@ const PRODUCTION = {
   sdm: "https://smartdevicemanagement.googleapis.com",
   pubsub: "https://pubsub.googleapis.com",
 } as const;
-
-const endpoint = (about: string, standard: string) =>
-  v.optional(v.pipe(httpUrl(), v.description(`${about} Without it, ${standard}`)));
 
 const text = (message: string, pattern: RegExp) =>
   v.pipe(v.string(message), v.regex(pattern, message));
@@ -62,10 +60,7 @@ export const googleSdmOptions = v.pipe(
     ),
     commandsPerMinute: v.optional(
       v.pipe(
-        v.number("expected a whole number from 1 to 10"),
-        v.integer("expected a whole number from 1 to 10"),
-        v.minValue(1, "expected a whole number from 1 to 10"),
-        v.maxValue(10, "expected a whole number from 1 to 10"),
+        wholeNumber(1, 10),
         v.description(
           "How many of Google's 10 commands a minute to use. Leave some to other programs that use " +
             "the same project.",
@@ -97,12 +92,7 @@ export const googleSdmOptions = v.pipe(
       ),
       true,
     ),
-    ca: v.optional(
-      v.pipe(
-        filePath(),
-        v.description("PEM file of a further authority to trust, for endpoints of your own."),
-      ),
-    ),
+    ca: authority,
     endpoints: v.optional(
       v.pipe(
         v.strictObject({
@@ -127,16 +117,5 @@ export type GoogleSdmOptions = v.InferOutput<typeof googleSdmOptions>;
 
 /** The addresses to use: production, with the user's own in their place. */
 export function sdmEndpoints(options: Pick<GoogleSdmOptions, "endpoints">): SdmEndpoints {
-  const { consent, oauth, sdm, pubsub } = {
-    ...PRODUCTION,
-    ...Object.fromEntries(
-      Object.entries(options.endpoints).filter(([, value]) => value !== undefined),
-    ),
-  };
-  return {
-    consent: new URL(consent),
-    oauth: new URL(oauth),
-    sdm: new URL(sdm),
-    pubsub: new URL(pubsub),
-  };
+  return addresses(PRODUCTION, options.endpoints);
 }

@@ -5,7 +5,8 @@
  * @module
  */
 import * as v from "valibot";
-import { duration, filePath, httpUrl, secret } from "../../config/values.ts";
+import { duration, secret } from "../../config/values.ts";
+import { addresses, authority, endpoint } from "../cloud_options.ts";
 
 /** Google's addresses. */
 export interface GoogleHomeEndpoints {
@@ -25,9 +26,6 @@ const PRODUCTION = {
   foyer: "https://googlehomefoyer-pa.googleapis.com",
   frontend: "https://nest-camera-frontend.googleapis.com",
 } as const;
-
-const endpoint = (about: string, standard: string) =>
-  v.optional(v.pipe(httpUrl(), v.description(`${about} Without it, ${standard}`)));
 
 /** Options of an account of type `google-home`. */
 export const googleHomeOptions = v.pipe(
@@ -83,12 +81,7 @@ export const googleHomeOptions = v.pipe(
         "How far back Google keeps recordings: 3h without a subscription, longer with Nest Aware.",
       ),
     ),
-    ca: v.optional(
-      v.pipe(
-        filePath(),
-        v.description("PEM file of certificates to trust beside the usual ones."),
-      ),
-    ),
+    ca: authority,
     endpoints: v.optional(
       v.pipe(
         v.strictObject({
@@ -147,10 +140,5 @@ export function googleCredentialsProblem(
 export function googleHomeEndpoints(
   { endpoints }: Pick<GoogleHomeOptions, "endpoints">,
 ): GoogleHomeEndpoints {
-  return {
-    accounts: new URL(endpoints.accounts ?? PRODUCTION.accounts),
-    android: new URL(endpoints.android ?? PRODUCTION.android),
-    foyer: new URL(endpoints.foyer ?? PRODUCTION.foyer),
-    frontend: new URL(endpoints.frontend ?? PRODUCTION.frontend),
-  };
+  return addresses(PRODUCTION, endpoints);
 }

@@ -6,7 +6,8 @@
  * @module
  */
 import * as v from "valibot";
-import { duration, filePath, httpUrl, secret } from "../../config/values.ts";
+import { duration, secret, wholeNumber } from "../../config/values.ts";
+import { addresses, authority, endpoint } from "../cloud_options.ts";
 import { framesPerSecond } from "../snapshot.ts";
 
 /** The cloud's addresses. */
@@ -37,9 +38,6 @@ const FIELD_TEST = {
 
 /** A wrong user agent gets a 406: this is the one of Nest's own app. */
 export const USER_AGENT = "Nest/5.87.0 (iOScom.nestlabs.jasper.release) os=26.4";
-
-const endpoint = (about: string, standard: string) =>
-  v.optional(v.pipe(httpUrl(), v.description(`${about} Without it, ${standard}`)));
 
 /** Options of an account of type `nest`. */
 export const nestOptions = v.pipe(
@@ -88,10 +86,7 @@ export const nestOptions = v.pipe(
     ),
     width: v.optional(
       v.pipe(
-        v.number("expected a width from 64 to 4096 pixels"),
-        v.integer("expected a width from 64 to 4096 pixels"),
-        v.minValue(64, "expected a width from 64 to 4096 pixels"),
-        v.maxValue(4096, "expected a width from 64 to 4096 pixels"),
+        wholeNumber(64, 4096, "a width from 64 to 4096 pixels"),
         v.description("Width of the pictures to ask for, pixels; a live stream has its own."),
       ),
       1280,
@@ -122,12 +117,7 @@ export const nestOptions = v.pipe(
       ),
       USER_AGENT,
     ),
-    ca: v.optional(
-      v.pipe(
-        filePath(),
-        v.description("PEM file of a further authority to trust, for endpoints of your own."),
-      ),
-    ),
+    ca: authority,
     endpoints: v.optional(
       v.pipe(
         v.strictObject({
@@ -178,18 +168,7 @@ export function credentialsProblem(
 
 /** The addresses to use: production or field test, with the user's own in their place. */
 export function nestEndpoints(
-  options: Pick<NestOptions, "endpoints" | "fieldTest">,
+  { endpoints, fieldTest }: Pick<NestOptions, "endpoints" | "fieldTest">,
 ): NestEndpoints {
-  const { accounts, jwt, home, camera } = {
-    ...(options.fieldTest ? FIELD_TEST : PRODUCTION),
-    ...Object.fromEntries(
-      Object.entries(options.endpoints).filter(([, value]) => value !== undefined),
-    ),
-  };
-  return {
-    accounts: new URL(accounts),
-    jwt: new URL(jwt),
-    home: new URL(home),
-    camera: new URL(camera),
-  };
+  return addresses(fieldTest ? FIELD_TEST : PRODUCTION, endpoints);
 }
