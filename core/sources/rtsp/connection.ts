@@ -16,7 +16,7 @@ import {
   type RtspRequest,
   type RtspResponse,
 } from "./message.ts";
-import { readPaceOf } from "./read_pace.ts";
+import { readPaceOf } from "../read_pace.ts";
 import { describeRtspUrl, type RtspUrl } from "./url.ts";
 
 /** What a connection needs. */

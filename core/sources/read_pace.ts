@@ -1,12 +1,12 @@
 /**
  * When sockets are read. A camera sends hundreds of small packets a second; to be woken for each of
- * them is what recording costs most. So all RTSP sessions of a process wait for the same moment, ten
+ * them is what recording costs most. So all live sessions of a process wait for the same moment, ten
  * times a second, and then read at one go what the kernel has gathered meanwhile: one timer for all
  * cameras, and one burst of work after which the processor may sleep.
  *
  * @module
  */
-import type { Clock } from "../../types.ts";
+import type { Clock } from "../types.ts";
 
 /** The common moments. */
 export interface ReadPace {
