@@ -119,7 +119,7 @@ function withStartCodes({ data, isKey }: AccessUnit): Uint8Array {
 }
 
 let clip: Clip | undefined;
-await readStream({ video: openSync(videoPath, "r"), audio: openSync(audioPath, "r") }, {
+await readStream({ video: Deno.openSync(videoPath), audio: Deno.openSync(audioPath) }, {
   onTracks: (found) => {
     tracks = found;
     const [video] = found;

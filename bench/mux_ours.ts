@@ -7,7 +7,6 @@
  *
  * @module
  */
-import { closeSync, openSync, writeSync } from "node:fs";
 import { createMp4Writer, type Mp4Writer } from "../core/media/mp4_writer.ts";
 import type { Track } from "../core/types.ts";
 import { readStream } from "./mux_stream.ts";
@@ -16,33 +15,39 @@ const CLIP_US = 60_000_000;
 const [videoPath = "", audioPath = "", folder = ""] = Deno.args;
 let tracks: readonly Track[] = [];
 let writer: Mp4Writer | undefined;
-let output = -1;
+let output: Deno.FsFile | undefined;
 let clips = 0;
 let clipEndUs = 0;
 let writtenBytes = 0;
 let clipBytes = 0;
 
-function write(pieces: readonly Uint8Array[], position: number | null = null): void {
-  for (const piece of pieces) writtenBytes += writeSync(output, piece, 0, piece.length, position);
+function write(pieces: readonly Uint8Array[]): void {
+  for (const piece of pieces) {
+    for (let done = 0; done < piece.length;) done += output?.writeSync(piece.subarray(done)) ?? 0;
+    writtenBytes += piece.length;
+  }
 }
 
 function finish(): void {
   if (!writer) return;
   const { tail, patch } = writer.finish();
   write(tail);
-  write([patch.bytes], patch.offset);
+  output?.seekSync(patch.offset, Deno.SeekMode.Start);
+  write([patch.bytes]);
   clipBytes += writer.bytes + tail.reduce((sum, piece) => sum + piece.length, 0);
-  closeSync(output);
+  output?.close();
 }
 
-await readStream({ video: openSync(videoPath, "r"), audio: openSync(audioPath, "r") }, {
+await readStream({ video: Deno.openSync(videoPath), audio: Deno.openSync(audioPath) }, {
   onTracks: (found) => tracks = found,
   onSecond: (units) => {
     const first = units[0];
     if (!first) return;
     if (!writer || (first.isKey && first.dtsUs >= clipEndUs)) {
       finish();
-      output = openSync(`${folder}/${String(++clips).padStart(3, "0")}.mp4`, "w");
+      output = Deno.openSync(`${folder}/${String(++clips).padStart(3, "0")}.mp4`, {
+        ...{ write: true, create: true, truncate: true },
+      });
       writer = createMp4Writer({
         tracks,
         startedAt: new Date(first.capturedAtMs),

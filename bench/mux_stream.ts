@@ -1,52 +1,57 @@
 /**
  * What both muxing competitors written in TypeScript share: the same recording, 1080p H.264 as
  * Annex B at 30 pictures a second beside AAC with ADTS headers at 48 kHz, read from two files in
- * blocks and given out as access units, a second at a time. The two blocks of a file are used in turn,
- * so a unit's bytes live until the next but one is read, some seconds later.
+ * blocks and given out as access units, a second at a time. They lie in a window that is filled again
+ * from its start, so a unit's bytes live for some seconds.
  *
  * @module
  */
-import { readSync } from "node:fs";
 import { makeAudioSpecificConfig, parseAdts } from "../core/media/aac.ts";
 import { takeAccessUnits } from "../core/media/annexb.ts";
 import { h264NalType, makeAvcConfig, parseH264Sps } from "../core/media/h264.ts";
 import type { AccessUnit, Track } from "../core/types.ts";
 
-/** Two seconds of pictures and more, and small enough to stay in the processor's cache. */
-const BLOCK_BYTES = 1 << 20;
+/** So much is read at once: it is still in the processor's cache when it is searched and written. */
+const BLOCK_BYTES = 128 << 10;
+/** Four seconds of pictures and more: a GOP of two and what comes beside it stay where they are. */
+const WINDOW_BYTES = 2 << 20;
 const PICTURE_US = 1_000_000 / 30;
 const FRAME_US = (1024 * 1_000_000) / 48_000;
 
 /** A window over a file that is moved on as its start is used up. */
 class Window {
-  readonly #descriptor: number;
-  readonly #buffers = [new Uint8Array(BLOCK_BYTES), new Uint8Array(BLOCK_BYTES)];
-  #turn = 0;
+  readonly #file: Deno.FsFile;
+  readonly #bytes = new Uint8Array(WINDOW_BYTES);
+  #from = 0;
   #end = 0;
   done = false;
-  consumedBytes = 0;
 
-  constructor(descriptor: number) {
-    this.#descriptor = descriptor;
+  constructor(file: Deno.FsFile) {
+    this.#file = file;
   }
 
-  /** The rest of the last block and what follows. What the block before the last held is overwritten. */
+  /** What of the last window is used up. */
+  consume(bytes: number): void {
+    this.#from += bytes;
+  }
+
+  /** The rest of the last window and what follows. The oldest bytes are overwritten. */
   next(): Uint8Array {
-    const from = this.#buffers[this.#turn % 2] ?? new Uint8Array();
-    const to = this.#buffers[++this.#turn % 2] ?? new Uint8Array();
-    to.set(from.subarray(this.consumedBytes, this.#end));
-    const rest = this.#end - this.consumedBytes;
-    const read = readSync(this.#descriptor, to, rest, BLOCK_BYTES - rest, null);
+    if (this.#end + BLOCK_BYTES > this.#bytes.length) {
+      this.#bytes.copyWithin(0, this.#from, this.#end);
+      this.#end -= this.#from;
+      this.#from = 0;
+    }
+    const read = this.#file.readSync(this.#bytes.subarray(this.#end, this.#end + BLOCK_BYTES)) ?? 0;
     this.done = read === 0;
-    this.#end = rest + read;
-    this.consumedBytes = 0;
-    return to.subarray(0, this.#end);
+    this.#end += read;
+    return this.#bytes.subarray(this.#from, this.#end);
   }
 }
 
 /** Reads both files to their ends. `onSecond` gets each second's units. */
 export async function readStream(
-  files: { readonly video: number; readonly audio: number },
+  files: { readonly video: Deno.FsFile; readonly audio: Deno.FsFile },
   handlers: {
     readonly onTracks: (tracks: readonly Track[]) => void;
     readonly onSecond: (units: AccessUnit[]) => void | Promise<void>;
@@ -64,7 +69,7 @@ export async function readStream(
     while (frames * FRAME_US < untilUs) {
       let frame = parseAdts(sound, soundAt);
       if (!frame || soundAt + frame.frameBytes > sound.length) {
-        audio.consumedBytes = soundAt;
+        audio.consume(soundAt);
         sound = audio.next();
         soundAt = 0;
         frame = parseAdts(sound);
@@ -92,7 +97,7 @@ export async function readStream(
   while (!video.done) {
     const window = video.next();
     const taken = takeAccessUnits(window, "h264", { last: video.done });
-    video.consumedBytes = taken.consumedBytes;
+    video.consume(taken.consumedBytes);
     for (const unit of taken.units) {
       if (!tracks) {
         tracks = describe(unit.parameterSets);

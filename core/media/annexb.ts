@@ -83,16 +83,17 @@ export function takeAccessUnits(
   const picture = new PictureBuilder(data, codec);
   let consumedBytes = 0;
   const codes = findStartCodes(data);
-  for (const [i, code] of codes.entries()) {
+  for (let i = 0; i < codes.length; i++) {
+    const code = codes[i] as number;
     const start = code + 3;
     if (picture.endsBefore(start)) {
       // Where the next picture begins: at the zero that makes its start code four bytes long.
       consumedBytes = code > 0 && data[code - 1] === 0 ? code - 1 : code;
       units.push(picture.take());
     }
-    const end = codes[i + 1];
-    if (end === undefined && !options.last) break;
-    picture.add(start, trimZeros(data, start, end ?? data.length));
+    const isLast = i + 1 === codes.length;
+    if (isLast && !options.last) break;
+    picture.add(start, trimZeros(data, start, isLast ? data.length : codes[i + 1] as number));
   }
   if (options.last) {
     if (picture.hasSlices) units.push(picture.take());
@@ -114,13 +115,15 @@ export function toLengthPrefixed(data: Uint8Array, codec: AnnexBCodec): AnnexBUn
   return picture.take();
 }
 
+const NO_SETS: readonly Uint8Array[] = [];
+
 /** Collects the NAL units of one picture and decides what is kept. */
 class PictureBuilder {
   readonly #data: Uint8Array;
   readonly #isH264: boolean;
   /** Starts and ends of the NAL units that are kept, in turn. */
-  #spans: number[] = [];
-  #parameterSets: Uint8Array[] = [];
+  readonly #spans: number[] = [];
+  #parameterSets = NO_SETS;
   #isKey = false;
   /** End of the last picture taken: lengths must not be written over its bytes. */
   #floor = 0;
@@ -156,14 +159,14 @@ class PictureBuilder {
     const type = this.#isH264 ? h264NalType(first) : h265NalType(first);
     if (this.#isH264) {
       if (type >= H264_NAL.sps && type <= H264_NAL.filler) {
-        if (type <= H264_NAL.pps) this.#parameterSets.push(this.#data.slice(start, end));
+        if (type <= H264_NAL.pps) this.#addSet(start, end);
         return;
       }
       if (type >= H264_NAL.slice && type <= H264_NAL.idr) this.hasSlices = true;
       if (type === H264_NAL.idr) this.#isKey = true;
     } else {
       if (type >= H265_NAL.vps && type <= H265_NAL.filler) {
-        if (type <= H265_NAL.pps) this.#parameterSets.push(this.#data.slice(start, end));
+        if (type <= H265_NAL.pps) this.#addSet(start, end);
         return;
       }
       if (type < H265_NAL.vps) this.hasSlices = true;
@@ -174,14 +177,18 @@ class PictureBuilder {
     this.#spans.push(start, end);
   }
 
+  #addSet(start: number, end: number): void {
+    this.#parameterSets = [...this.#parameterSets, this.#data.slice(start, end)];
+  }
+
   take(): AnnexBUnit {
     const unit = {
       data: this.#lengthPrefixed(),
       isKey: this.#isKey,
       parameterSets: this.#parameterSets,
     };
-    this.#spans = [];
-    this.#parameterSets = [];
+    this.#spans.length = 0;
+    this.#parameterSets = NO_SETS;
     this.#isKey = false;
     this.hasSlices = false;
     return unit;

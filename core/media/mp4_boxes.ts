@@ -132,6 +132,90 @@ export function tableBox(
   return out;
 }
 
+/**
+ * Boxes written straight into one growing buffer, without an object for each field: for what is made
+ * every second. Fields go where the last one ended.
+ */
+export class BoxBuffer {
+  #bytes: Uint8Array<ArrayBuffer>;
+  #view: DataView;
+  #length = 0;
+
+  /** With room for so many bytes; it grows when there are more. */
+  constructor(roomBytes: number) {
+    this.#bytes = new Uint8Array(roomBytes);
+    this.#view = new DataView(this.#bytes.buffer);
+  }
+
+  /** Bytes written. */
+  get length(): number {
+    return this.#length;
+  }
+
+  /** Begins a box; gives its place, by which it is ended. */
+  begin(type: string): number {
+    const at = this.#room(8);
+    this.#bytes.set(fourcc(type), at + 4);
+    return at;
+  }
+
+  /** Begins a full box. */
+  beginFull(
+    type: string,
+    { version = 0, flags = 0 }: { readonly version?: number; readonly flags?: number } = {},
+  ): number {
+    const at = this.begin(type);
+    this.u32(version * 2 ** 24 + flags);
+    return at;
+  }
+
+  /** Ends the box that was begun at `at`. */
+  end(at: number): void {
+    this.#view.setUint32(at, this.#length - at);
+  }
+
+  /** Four bytes; negative numbers as two's complement. Gives their place. */
+  u32(value: number): number {
+    const at = this.#room(4);
+    this.#view.setUint32(at, value);
+    return at;
+  }
+
+  /** Eight bytes; up to 2^53. */
+  u64(value: number): void {
+    const high = Math.floor(value / 2 ** 32);
+    this.u32(high);
+    this.u32(value - high * 2 ** 32);
+  }
+
+  /** Bytes as they are. */
+  put(bytes: Uint8Array): void {
+    this.#bytes.set(bytes, this.#room(bytes.length));
+  }
+
+  /** Writes four bytes over others. */
+  setU32(at: number, value: number): void {
+    this.#view.setUint32(at, value);
+  }
+
+  /** What was written, as a view. */
+  bytes(): Uint8Array {
+    return this.#bytes.subarray(0, this.#length);
+  }
+
+  #room(bytes: number): number {
+    const at = this.#length;
+    this.#length = at + bytes;
+    if (this.#length > this.#bytes.length) {
+      const larger = new Uint8Array(2 * this.#length);
+      larger.set(this.#bytes.subarray(0, at));
+      this.#bytes = larger;
+      this.#view = new DataView(larger.buffer);
+    }
+    return at;
+  }
+}
+
 /** A box as it was read. */
 export interface Box {
   readonly type: string;

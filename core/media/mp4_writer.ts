@@ -34,13 +34,17 @@ import type { AccessUnit, Track } from "../types.ts";
 import { AAC_FRAME_SAMPLES, parseAudioSpecificConfig } from "./aac.ts";
 import { joinLengthPrefixed } from "./annexb.ts";
 import { MediaError } from "./media_error.ts";
-import { box, bytes, fourcc, fullBox, u32, u64 } from "./mp4_boxes.ts";
+import {
+  type FragmentDelay,
+  type FragmentRun,
+  Pieces,
+  writeMovieFragment,
+} from "./mp4_fragment.ts";
+import { box, BoxBuffer, bytes, fourcc, u32, u64 } from "./mp4_boxes.ts";
 import { MAX_DURATION_TICKS, sampleDuration, TrackIndex } from "./mp4_index.ts";
 import {
-  DELTA_SAMPLE_FLAGS,
   finishedMovieBox,
   fragmentedMovieBox,
-  KEY_SAMPLE_FLAGS,
   type MovieHead,
   parameterSets,
   sampleEntry,
@@ -59,9 +63,6 @@ export const DESCRIPTION_UUID: Uint8Array = Uint8Array.from(
 export const DELAY_UUID: Uint8Array = Uint8Array.from(
   [0x7e, 0x5a, 0x10, 0xc9, 0x31, 0xd4, 0x4b, 0x02, 0x9c, 0x68, 0x43, 0x61, 0x6d, 0x73, 0x6e, 0x6b],
 );
-
-/** Copying less than this costs less than another write. */
-const SMALL_PIECE_BYTES = 4096;
 
 /** Seconds from 1900, where NTP begins to count, to 1970. */
 const NTP_EPOCH_S = 2_208_988_800;
@@ -152,33 +153,27 @@ interface WriterTrack {
   lastDurationTicks: number;
 }
 
-/** Added to a track's decode times and to its composition offsets where they stand in a fragment. */
-interface FragmentDelay {
-  readonly decodeTicks: number;
-  readonly offsetTicks: number;
+/** What begins with a sample: a new description. */
+interface NewDescription {
+  readonly track: Track;
+  readonly entry: Uint8Array;
+  /** The parameter sets, which stand in front of the unit's own data. */
+  readonly prefix: Uint8Array;
 }
 
-/** A unit with its place in the clip. */
-interface Sample {
-  readonly unit: AccessUnit;
-  readonly dtsTicks: number;
-  readonly offsetTicks: number;
-  /** Set where the sample begins a new description. */
-  readonly description?: {
-    readonly track: Track;
-    readonly entry: Uint8Array;
-    readonly prefix: Uint8Array;
-  };
-  readonly sizeBytes: number;
-}
-
-interface TrackRun {
+/** A run of one of this clip's tracks. */
+interface TrackRun extends FragmentRun {
   readonly track: WriterTrack;
-  readonly samples: readonly Sample[];
-  readonly durations: readonly number[];
+  /** By the unit that begins with it. */
+  readonly descriptions: ReadonlyMap<number, NewDescription>;
   readonly shiftUs: number;
-  readonly dataBytes: number;
 }
+
+/** Of a fragment's boxes: what is there once, and what there is at most for a unit. */
+const FRAGMENT_BYTES = 320;
+const UNIT_BYTES = 16;
+
+const NO_DESCRIPTIONS: ReadonlyMap<number, NewDescription> = new Map();
 
 class Writer implements Mp4Writer {
   readonly #head: MovieHead;
@@ -260,28 +255,32 @@ class Writer implements Mp4Writer {
     // Nothing above changed anything; from here on nothing throws.
     this.#originUs = originUs;
     this.#delayUs ??= runs.reduce((max, { shiftUs }) => Math.max(max, shiftUs), 0);
-    const boxes: Uint8Array[] = [];
+    const front = new BoxBuffer(FRAGMENT_BYTES + UNIT_BYTES * units.length);
     for (const run of runs) {
-      if (run.track.shiftUs === undefined) boxes.push(...this.#delayTrack(run));
-      boxes.push(...descriptionBoxes(run));
+      if (run.track.shiftUs === undefined) front.put(this.#delayTrack(run));
+      // `uuid` · marker (16) · track (4) · sample of the fragment (4) · sample entry
+      for (const [i, { entry }] of run.descriptions) {
+        front.put(box("uuid", DESCRIPTION_UUID, u32(run.track.current.id), u32(i), entry));
+      }
     }
-    boxes.push(this.#referenceTime(first, originUs));
-    const front = boxes.reduce((sum, part) => sum + part.length, 0);
-    const moof = movieFragment(++this.#fragments, runs);
-    const dataBytes = runs.reduce((sum, run) => sum + run.dataBytes, 0);
-    const header = bytes(...boxes, moof, u32(8 + dataBytes), fourcc("mdat"));
-    let offset = this.#bytes + front + moof.length + 8;
-    const out: Uint8Array[] = [header];
+    this.#writeReferenceTime(front, first, originUs);
+    writeMovieFragment(front, ++this.#fragments, runs);
+    front.u32(8 + runs.reduce((sum, { dataBytes }) => sum + dataBytes, 0));
+    front.put(fourcc("mdat"));
+    let offset = this.#bytes + front.length;
+    const pieces = new Pieces(front.bytes());
     for (const run of runs) {
-      this.#commit(run, offset);
+      commit(run, offset);
       offset += run.dataBytes;
-      for (const { unit, description } of run.samples) {
-        if (description) append(out, description.prefix);
-        append(out, unit.data);
+      const { units, descriptions } = run;
+      for (let i = 0; i < units.length; i++) {
+        const description = descriptions.get(i);
+        if (description) pieces.add(description.prefix);
+        pieces.add((units[i] as AccessUnit).data);
       }
     }
     this.#bytes = offset;
-    return gather(out);
+    return pieces.taken();
   }
 
   finish(options: NextUnits = {}): Mp4End {
@@ -329,34 +328,18 @@ class Writer implements Mp4Writer {
   }
 
   /** Settles a new track's delay in fragments. `uuid` · marker (16) · track (4) · both ticks (4, 4). */
-  #delayTrack({ track, shiftUs }: TrackRun): Uint8Array[] {
+  #delayTrack({ track, shiftUs }: TrackRun): Uint8Array {
     const { timescale } = track.index.head;
     // A track that comes later and is reordered more than the first ones cannot be moved any more.
     const decodeTicks = toTicks(Math.max(0, (this.#delayUs ?? 0) - shiftUs), timescale);
     const offsetTicks = toTicks(shiftUs, timescale);
     track.delay = { decodeTicks, offsetTicks };
-    if (decodeTicks === 0 && offsetTicks === 0) return [];
-    return [box("uuid", DELAY_UUID, u32(track.current.id), u32(decodeTicks), u32(offsetTicks))];
-  }
-
-  #commit({ track, samples, durations, shiftUs }: TrackRun, offset: number): void {
-    track.shiftUs = shiftUs;
-    track.lastDurationTicks = durations.at(-1) ?? 0;
-    let at = offset;
-    track.index.beginChunk(at);
-    for (const sample of samples) {
-      if (sample.description) {
-        track.current = sample.description.track;
-        track.index.entries.push(sample.description.entry);
-        track.index.beginChunk(at);
-      }
-      track.index.add(sample, sample.sizeBytes, sample.unit.isKey);
-      at += sample.sizeBytes;
-    }
+    if (decodeTicks === 0 && offsetTicks === 0) return new Uint8Array();
+    return box("uuid", DELAY_UUID, u32(track.current.id), u32(decodeTicks), u32(offsetTicks));
   }
 
   /** `prft` (§8.16.5): the wall time of the fragment's first unit. */
-  #referenceTime(first: AccessUnit, originUs: number): Uint8Array {
+  #writeReferenceTime(front: BoxBuffer, first: AccessUnit, originUs: number): void {
     const track = this.#tracks.find(({ current }) => current.id === first.trackId);
     const mediaTicks = toTicks(
       Math.max(0, first.ptsUs - originUs),
@@ -364,14 +347,12 @@ class Writer implements Mp4Writer {
     );
     const seconds = Math.floor(first.capturedAtMs / 1000);
     const fraction = Math.round((first.capturedAtMs / 1000 - seconds) * 2 ** 32);
-    return fullBox(
-      "prft",
-      { version: 1, flags: 24 },
-      u32(first.trackId),
-      u32((seconds + NTP_EPOCH_S) % 2 ** 32),
-      u32(Math.min(fraction, 2 ** 32 - 1)),
-      u64(mediaTicks),
-    );
+    const at = front.beginFull("prft", { version: 1, flags: 24 });
+    front.u32(first.trackId);
+    front.u32((seconds + NTP_EPOCH_S) % 2 ** 32);
+    front.u32(Math.min(fraction, 2 ** 32 - 1));
+    front.u64(mediaTicks);
+    front.end(at);
   }
 }
 
@@ -382,46 +363,91 @@ function planRun(
   { nextDtsUs }: NextUnits,
 ): TrackRun {
   const { timescale } = track.index.head;
-  const firstDtsUs = units[0]?.dtsUs ?? 0;
   const shiftUs = track.shiftUs ??
-    units.reduce((min, unit) => Math.min(min, unit.ptsUs), Infinity) - firstDtsUs;
+    units.reduce((min, unit) => Math.min(min, unit.ptsUs), Infinity) - (units[0]?.dtsUs ?? 0);
   // A track that begins late may still hold something from before the clip: it is shown at zero.
   const ticks = (us: number) => toTicks(Math.max(0, us), timescale);
+  const dtsTicks: number[] = [];
+  const offsetTicks: number[] = [];
+  const sizes: number[] = [];
+  let descriptions: Map<number, NewDescription> | undefined;
   let current = track.current;
   let dataBytes = 0;
-  const samples = units.map((unit): Sample => {
+  for (let i = 0; i < units.length; i++) {
+    const unit = units[i] as AccessUnit;
     checkUnit(unit);
-    const dtsTicks = ticks(unit.dtsUs - originUs + shiftUs);
-    const offsetTicks = ticks(unit.ptsUs - originUs) - dtsTicks;
-    if (Math.max(Math.abs(offsetTicks), Math.abs(shiftUs)) > MAX_DURATION_TICKS / 2) {
+    const decodedAt = ticks(unit.dtsUs - originUs + shiftUs);
+    const offset = ticks(unit.ptsUs - originUs) - decodedAt;
+    if (Math.max(Math.abs(offset), Math.abs(shiftUs)) > MAX_DURATION_TICKS / 2) {
       throw new MediaError(
         `a unit is shown ${
           unit.ptsUs - unit.dtsUs
         } µs after it is decoded, more than a clip can hold`,
       );
     }
-    let description: Sample["description"];
+    let sizeBytes = unit.data.length;
     if (unit.track && !sameTrack(unit.track, current)) {
-      description = describe(unit, unit.track, current);
+      const description = describe(unit, unit.track, current);
+      (descriptions ??= new Map()).set(i, description);
       current = unit.track;
+      sizeBytes += description.prefix.length;
     }
-    const sizeBytes = (description?.prefix.length ?? 0) + unit.data.length;
     dataBytes += sizeBytes;
-    return { unit, dtsTicks, offsetTicks, sizeBytes, ...(description ? { description } : {}) };
-  });
-  const firstTicks = samples[0]?.dtsTicks ?? 0;
-  if (track.index.sampleCount > 0) sampleDuration(track.index.lastTicks, firstTicks);
-  const next = nextDtsUs?.get(track.current.id);
-  const durations = samples.map(({ dtsTicks, unit }, i) => {
-    const following = samples[i + 1]?.dtsTicks ??
-      (next === undefined ? undefined : ticks(next - originUs + shiftUs));
-    if (following !== undefined) return sampleDuration(dtsTicks, following);
-    const before = samples[i - 1]?.dtsTicks;
-    return usualDuration(track, unit) ??
-      (before === undefined ? track.lastDurationTicks : dtsTicks - before);
-  });
+    dtsTicks.push(decodedAt);
+    offsetTicks.push(offset);
+    sizes.push(sizeBytes);
+  }
   if (dataBytes > 2 ** 31) throw new MediaError(`a fragment of ${dataBytes} bytes is too large`);
-  return { track, samples, durations, shiftUs, dataBytes };
+  if (track.index.sampleCount > 0) sampleDuration(track.index.lastTicks, dtsTicks[0] ?? 0);
+  const next = nextDtsUs?.get(track.current.id);
+  const nextTicks = next === undefined ? undefined : ticks(next - originUs + shiftUs);
+  return {
+    ...{ track, units, dtsTicks, offsetTicks, sizes, shiftUs, dataBytes },
+    durations: durationsOf(track, units, dtsTicks, nextTicks),
+    descriptions: descriptions ?? NO_DESCRIPTIONS,
+  };
+}
+
+function durationsOf(
+  track: WriterTrack,
+  units: readonly AccessUnit[],
+  dtsTicks: readonly number[],
+  nextTicks: number | undefined,
+): number[] {
+  const durations: number[] = [];
+  for (let i = 1; i < dtsTicks.length; i++) {
+    durations.push(sampleDuration(dtsTicks[i - 1] as number, dtsTicks[i] as number));
+  }
+  const lastTicks = dtsTicks.at(-1) ?? 0;
+  const last = units.at(-1);
+  durations.push(
+    nextTicks === undefined
+      ? (last && usualDuration(track, last)) ?? durations.at(-1) ?? track.lastDurationTicks
+      : sampleDuration(lastTicks, nextTicks),
+  );
+  return durations;
+}
+
+/** Enters a run, whose data lies at `offset`, into its track's index. */
+function commit(run: TrackRun, offset: number): void {
+  const { track, units, dtsTicks, offsetTicks, sizes, descriptions } = run;
+  const { index } = track;
+  track.shiftUs = run.shiftUs;
+  track.lastDurationTicks = run.durations.at(-1) ?? 0;
+  let at = offset;
+  index.beginChunk(at);
+  for (let i = 0; i < units.length; i++) {
+    const description = descriptions.get(i);
+    if (description) {
+      track.current = description.track;
+      index.entries.push(description.entry);
+      index.beginChunk(at);
+    }
+    const sizeBytes = sizes[i] as number;
+    const time = { dtsTicks: dtsTicks[i] as number, offsetTicks: offsetTicks[i] as number };
+    index.add(time, sizeBytes, (units[i] as AccessUnit).isKey);
+    at += sizeBytes;
+  }
 }
 
 function checkUnit(unit: AccessUnit): void {
@@ -449,7 +475,7 @@ function usualDuration({ current }: WriterTrack, unit: AccessUnit): number | und
 }
 
 /** What a unit brings along that begins a new description. */
-function describe(unit: AccessUnit, track: Track, current: Track): Sample["description"] {
+function describe(unit: AccessUnit, track: Track, current: Track): NewDescription {
   if (track.kind !== "video" || track.codec !== current.codec || track.id !== current.id) {
     throw new MediaError(
       `track ${current.id} changes from ${current.codec} to another kind of ${track.codec}: begin a new clip`,
@@ -461,110 +487,6 @@ function describe(unit: AccessUnit, track: Track, current: Track): Sample["descr
     );
   }
   return { track, entry: sampleEntry(track), prefix: joinLengthPrefixed(parameterSets(track)) };
-}
-
-/** `uuid` · marker (16) · track (4) · sample of the fragment (4) · sample entry. */
-function descriptionBoxes({ track, samples }: TrackRun): Uint8Array[] {
-  return samples.flatMap(({ description }, i) =>
-    description
-      ? [box("uuid", DESCRIPTION_UUID, u32(track.current.id), u32(i), description.entry)]
-      : []
-  );
-}
-
-/**
- * `moof` (§8.8.4): per track its first decode time and a run of samples. What all samples of a run
- * share is said once.
- */
-function movieFragment(sequence: number, runs: readonly TrackRun[]): Uint8Array {
-  const shapes = runs.map(({ track, durations }) => {
-    const video = track.current.kind === "video";
-    const duration = durations[0] ?? 0;
-    const steady = durations.every((other) => other === duration);
-    const headBytes = 8 + 12 + (steady ? 4 : 0) + 4 + 20;
-    const rowBytes = 4 + (steady ? 0 : 4) + (video ? 8 : 0);
-    return { video, steady, duration, rowBytes, headBytes };
-  });
-  const runBytes = (i: number) => {
-    const shape = shapes[i];
-    return shape ? 20 + shape.rowBytes * (runs[i]?.samples.length ?? 0) : 0;
-  };
-  const trafBytes = (i: number) => (shapes[i]?.headBytes ?? 0) + runBytes(i);
-  const moofBytes = 8 + 16 + runs.reduce((sum, _, i) => sum + trafBytes(i), 0);
-
-  let dataOffset = moofBytes + 8;
-  const trafs = runs.map((run, i) => {
-    const { video, steady, duration } = shapes[i] ?? { video: false, steady: false, duration: 0 };
-    const trackFragmentHeader = fullBox(
-      "tfhd",
-      { flags: 0x02_0000 | (steady ? 0x08 : 0) }, // offsets count from the moof
-      u32(run.track.current.id),
-      ...(steady ? [u32(duration)] : []),
-    );
-    const decodeTime = fullBox(
-      "tfdt",
-      { version: 1 },
-      u64((run.samples[0]?.dtsTicks ?? 0) + run.track.delay.decodeTicks),
-    );
-    const trun = new Uint8Array(runBytes(i));
-    const view = new DataView(trun.buffer);
-    view.setUint32(0, trun.length);
-    trun.set(fourcc("trun"), 4);
-    const fields = 0x201 | (steady ? 0 : 0x100) | (video ? 0xc00 : 0);
-    view.setUint32(8, 0x0100_0000 | fields);
-    view.setUint32(12, run.samples.length);
-    view.setUint32(16, dataOffset);
-    let at = 20;
-    for (const [k, sample] of run.samples.entries()) {
-      if (!steady) {
-        view.setUint32(at, run.durations[k] ?? 0);
-        at += 4;
-      }
-      view.setUint32(at, sample.sizeBytes);
-      at += 4;
-      if (video) {
-        view.setUint32(at, sample.unit.isKey ? KEY_SAMPLE_FLAGS : DELTA_SAMPLE_FLAGS);
-        view.setInt32(at + 4, sample.offsetTicks + run.track.delay.offsetTicks);
-        at += 8;
-      }
-    }
-    dataOffset += run.dataBytes;
-    return box("traf", trackFragmentHeader, decodeTime, trun);
-  });
-  return box("moof", fullBox("mfhd", {}, u32(sequence)), ...trafs);
-}
-
-/** Appends a piece; one that lies right behind the last in the same buffer makes that longer. */
-function append(out: Uint8Array[], piece: Uint8Array): void {
-  const last = out.at(-1);
-  if (
-    last && last.buffer === piece.buffer && last.byteOffset + last.byteLength === piece.byteOffset
-  ) {
-    out[out.length - 1] = new Uint8Array(
-      last.buffer,
-      last.byteOffset,
-      last.byteLength + piece.byteLength,
-    );
-  } else if (piece.length > 0) {
-    out.push(piece);
-  }
-}
-
-/** Joins pieces next to each other that are smaller than what a write of their own is worth. */
-function gather(pieces: readonly Uint8Array[]): Uint8Array[] {
-  const out: Uint8Array[] = [];
-  for (let i = 0; i < pieces.length;) {
-    let end = i;
-    while ((pieces[end]?.length ?? Infinity) < SMALL_PIECE_BYTES) end++;
-    if (end > i + 1) {
-      out.push(bytes(...pieces.slice(i, end)));
-      i = end;
-    } else {
-      out.push(pieces[i] ?? new Uint8Array());
-      i++;
-    }
-  }
-  return out;
 }
 
 function sameTrack(a: Track, b: Track): boolean {
