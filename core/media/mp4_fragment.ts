@@ -37,7 +37,7 @@ export interface FragmentRun {
 export function writeMovieFragment(
   front: BoxBuffer,
   sequence: number,
-  runs: readonly TrackRun[],
+  runs: readonly FragmentRun[],
 ): void {
   const moof = front.begin("moof");
   const header = front.beginFull("mfhd");
@@ -53,7 +53,7 @@ export function writeMovieFragment(
 }
 
 /** `traf`. Gives the place of its data offset, which is known when the `moof` is whole. */
-function writeTrackFragment(front: BoxBuffer, run: TrackRun): number {
+function writeTrackFragment(front: BoxBuffer, run: FragmentRun): number {
   const { track, units, durations, sizes, offsetTicks } = run;
   const isVideo = track.current.kind === "video";
   const duration = durations[0] ?? 0;
