@@ -40,14 +40,15 @@ export function createMotionFinder(): MotionFinder {
       nextMs = atMs + EVERY_MS;
       try {
         const format = parseJpeg(jpeg);
+        const whole = jpeg.subarray(0, format.sizeBytes);
         if (!planes?.fits(format)) {
           if (!canDrawPlanes(format)) return "unknown";
           planes = new JpegPlanes(format);
-          planes.draw(jpeg);
+          planes.draw(whole);
           shares = [];
           return "unknown";
         }
-        const share = planes.draw(jpeg) / planes.macroblocks;
+        const share = planes.draw(whole) / planes.macroblocks;
         const usual = [...shares].sort((a, b) => a - b)[Math.floor(shares.length / 2)] ?? 1;
         shares.push(share);
         if (shares.length > USUAL_LOOKS) shares.shift();

@@ -140,14 +140,16 @@ class Encoding {
     }
   }
 
-  async #take(unit: AccessUnit): Promise<void> {
+  async #take(taken: AccessUnit): Promise<void> {
     let info: JpegInfo;
     try {
-      info = parseJpeg(unit.data);
+      info = parseJpeg(taken.data);
     } catch (error) {
       this.#options.onLost?.(1, error);
       return;
     }
+    const isWhole = taken.data.length === info.sizeBytes;
+    const unit = isWhole ? taken : { ...taken, data: taken.data.subarray(0, info.sizeBytes) };
     let open = this.#current;
     if (
       !open || open.cell !== Math.floor(unit.capturedAtMs / open.cellMs) ||

@@ -48,14 +48,13 @@ const INSTALL_HINT =
  */
 export async function openSystemEngine(options: SystemEngineOptions): Promise<Engine> {
   const path = options.path ?? "ffmpeg";
-  const version = /^ffmpeg version (\S+)/.exec(await ask(path, ["-hide_banner", "-version"]))?.[1];
+  const { banner, encoders } = await ask(path);
+  const version = /^ffmpeg version (\S+)/.exec(banner)?.[1];
   if (version === undefined) {
     throw new Error(
-      `encoder.path: ${path} is not ffmpeg: expected its answer to -version to begin ` +
-        `with "ffmpeg version"; ${INSTALL_HINT}`,
+      `encoder.path: ${path} is not ffmpeg: expected its banner to begin with "ffmpeg version"; ${INSTALL_HINT}`,
     );
   }
-  const encoders = await ask(path, ["-hide_banner", "-encoders"]);
   if (!/\blibx264\b/.test(encoders)) {
     throw new Error(
       `${path} (version ${version}) was built without libx264, which is needed to encode; ` +
@@ -141,10 +140,12 @@ export function passthroughOption(version: string): readonly string[] {
   return old ? ["-vsync", "passthrough"] : ["-fps_mode", "passthrough"];
 }
 
-function ask(path: string, args: readonly string[]): Promise<string> {
+/** Lets ffmpeg list its encoders, above which it says on stderr what it is: one start tells both. */
+function ask(path: string): Promise<{ readonly banner: string; readonly encoders: string }> {
   return new Promise((resolve, reject) => {
-    execFile(path, args, { timeout: 15_000, maxBuffer: 4e6 }, (error, stdout) => {
-      if (!error) return resolve(stdout);
+    const options = { timeout: 15_000, maxBuffer: 4e6 };
+    execFile(path, ["-encoders"], options, (error, encoders, banner) => {
+      if (!error) return resolve({ banner, encoders });
       const missing = error.code === "ENOENT";
       const reason = missing ? "it was not found" : error.message.trim().split("\n")[0];
       reject(new Error(`cannot run ${path}: ${reason}; ${INSTALL_HINT}`, { cause: error }));

@@ -23,7 +23,7 @@
  *
  * @module
  */
-import { type JpegInfo, parseJpeg } from "./jpeg.ts";
+import type { JpegInfo } from "./jpeg.ts";
 import { MODULE } from "./jpeg_planes_wasm.ts";
 import { MediaError } from "./media_error.ts";
 
@@ -40,6 +40,9 @@ const SLOW_TABLE_BYTES = 512;
 
 /** Of so many macroblocks one may differ, and not for certain, in a picture that shows nothing new. */
 const FEW = 512;
+
+/** EOI, with which a JPEG ends. */
+const END_BYTES = 2;
 
 /** The longest macroblock that a scan without end could make the decoder read is shorter. */
 const READ_AHEAD_BYTES = 4096;
@@ -112,7 +115,11 @@ export interface Noise {
   readonly local: Uint8Array;
 }
 
-/** One camera's picture as planes. Not for use from several places at once. */
+/**
+ * One camera's picture as planes. Not for use from several places at once. The JPEGs that it is given end
+ * with their EOI: what stands behind it in a camera's answer is to be cut off, see `sizeBytes` of
+ * {@linkcode JpegInfo}.
+ */
 export class JpegPlanes {
   /** Bytes of a picture: Y, Cb, Cr, each row by row. */
   readonly frameBytes: number;
@@ -284,8 +291,7 @@ export class JpegPlanes {
 
   #run(jpeg: Uint8Array, mode: number): number {
     const scanAt = this.#readHeader(jpeg);
-    const end = parseJpeg(jpeg).sizeBytes - 2;
-    const scan = jpeg.subarray(scanAt, end);
+    const scan = jpeg.subarray(scanAt, jpeg.length - END_BYTES);
     const view = this.#room(this.#inputAt + scan.length + READ_AHEAD_BYTES);
     view.set(scan, this.#inputAt);
     const parameters = this.#parameters();

@@ -75,6 +75,17 @@ Deno.test("something that is no whole JPEG is lost alone, and said with its caus
   assert.match(lost[2] ?? "", /truncated/);
 });
 
+Deno.test("what a camera fills up behind a JPEG's end does not get to the engine", async () => {
+  const { encoder, engine } = setUp();
+  const units = pictures({ count: 3 });
+  const filled = units.map((unit) => ({
+    ...unit,
+    data: Uint8Array.from([...unit.data, ...unit.data.subarray(-900)]),
+  }));
+  await encodeAll(encoder, filled);
+  assert.deepEqual(engine.gops.flatMap((gop) => gop.jpegs), units.map(({ data }) => data));
+});
+
 Deno.test("an identical picture is not encoded again but counted as repeated", async () => {
   const { encoder, engine } = setUp();
   const units = pictures({ count: 3 });
