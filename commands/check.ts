@@ -18,7 +18,7 @@ import {
   type ProbeOptions,
   probeSink,
 } from "./probes.ts";
-import { loadUserConfig, openAccount, openCamera, openSink } from "./rooms.ts";
+import { lighterOptions, loadUserConfig, openAccount, openCamera, openSink } from "./rooms.ts";
 import { whereOf } from "./where.ts";
 import { styles, type Terminal } from "./terminal.ts";
 import { plainText, textWidth } from "./text_layout.ts";
@@ -151,7 +151,7 @@ async function findAll(
     const options = accountName === undefined
       ? cameras.find((camera) => camera.name === name)?.options
       : config.accounts[accountName]?.options;
-    return [{ ...picture, fps: fpsOf(options) }];
+    return [{ ...picture, fps: fpsOf(options), lighterOptions: lighterOptions(config, name) }];
   });
   if (loads.length > 0) report(await probeEncoder(config.encoder, { context, loads }));
   report(await probeDisk(config.spool.path, { neededBytes: NEEDED_BYTES }));

@@ -7,6 +7,7 @@
 import { availableParallelism } from "node:os";
 import type { Config } from "../core/config/load.ts";
 import { createEncoders, type EngineProbe } from "../core/encode/mod.ts";
+import type { LighterOption } from "../core/encode/gearbox.ts";
 import { EXIT } from "../core/exit_codes.ts";
 import { getLog } from "../core/log.ts";
 import { createScene } from "../simulators/scene/scene.ts";
@@ -16,14 +17,14 @@ import { failureText, type Finding } from "./probes.ts";
 const WIDTH_PX = 1280;
 const HEIGHT_PX = 720;
 const PICTURES = 60;
-const FIX =
-  'lower "fps" or "width", set "encoder": { "quality": "low" }, or install ffmpeg with libx264';
 
 /** One camera's pictures, as they will come. */
 export interface EncoderLoad {
   readonly widthPx: number;
   readonly heightPx: number;
   readonly fps: number;
+  /** By which of the camera's options it would be less. */
+  readonly lighterOptions: readonly LighterOption[];
 }
 
 /** Measures the engines and compares the best one with what the cameras need. */
@@ -58,7 +59,7 @@ export async function probeEncoder(
       name: options.use,
       ok,
       detail: `${detail}; the cameras need ${needed.toFixed(1)} of ${WIDTH_PX}x${HEIGHT_PX}`,
-      ...(ok ? {} : { fix: FIX, exitCode: EXIT.unavailable }),
+      ...(ok ? {} : { fix: fixOf(loads), exitCode: EXIT.unavailable }),
     };
   } catch (error) {
     return {
@@ -70,6 +71,14 @@ export async function probeEncoder(
       exitCode: EXIT.unavailable,
     };
   }
+}
+
+function fixOf(loads: readonly EncoderLoad[]): string {
+  const options = new Set(loads.flatMap(({ lighterOptions }) => lighterOptions));
+  const lower = [...options].map((option) => JSON.stringify(option)).join(" or ");
+  return `${
+    lower === "" ? "" : `lower ${lower}, `
+  }set "encoder": { "quality": "low" }, or install ffmpeg with libx264`;
 }
 
 /**

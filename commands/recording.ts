@@ -25,7 +25,14 @@ import { createWebhook } from "../core/status/calls.ts";
 import { createEventAlerts, type EventAlerts } from "../core/status/event_alerts.ts";
 import { monitor } from "../core/status/monitor.ts";
 import type { Account, AnyCamera, Clock } from "../core/types.ts";
-import { givesJpegs, handoverFolder, openAccount, openCamera, openSink } from "./rooms.ts";
+import {
+  givesJpegs,
+  handoverFolder,
+  lighterOptions,
+  openAccount,
+  openCamera,
+  openSink,
+} from "./rooms.ts";
 import { whereOf } from "./where.ts";
 
 /** What a recording needs beside its configuration. */
@@ -103,7 +110,12 @@ export async function record(options: RecordingOptions): Promise<void> {
     });
   });
   const encoders = cleanup.use(
-    encodersOnDemand({ ...config.encoder, clock, log: getLog("encoder") }),
+    encodersOnDemand({
+      ...config.encoder,
+      clock,
+      log: getLog("encoder"),
+      lighterOptions: (camera) => lighterOptions(config, camera),
+    }),
   );
   // Where it is certain to be needed, that there is none is to be told now.
   if (Object.values(config.cameras).some(givesJpegs)) await encoders.open();

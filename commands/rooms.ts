@@ -8,6 +8,7 @@ import { join } from "node:path";
 import type {
   AccountConfig,
   CameraConfig,
+  Config,
   ConfigTables,
   LoadedConfig,
   SinkConfig,
@@ -105,6 +106,27 @@ export function openCamera(
 export function givesJpegs({ enabled, type }: CameraConfig): boolean {
   const known: Readonly<Record<string, { readonly givesJpegs?: boolean }>> = cameraTypes;
   return enabled && (lookUp(known, type, "camera").givesJpegs ?? false);
+}
+
+/** The options by which a camera's user can have fewer or smaller pictures encoded. */
+const LIGHTER = ["fps", "width"] as const;
+
+/**
+ * Which of them a camera has: those of its kind, or, where an account has found it, those of the accounts:
+ * of all kinds of them only one gives pictures to be encoded.
+ */
+export function lighterOptions(
+  { cameras, accounts }: Pick<Config, "cameras" | "accounts">,
+  name: string,
+): readonly (typeof LIGHTER[number])[] {
+  const camera = Object.values(cameras).find((camera) => camera.name === name);
+  const types: readonly { readonly options: object }[] = camera
+    ? [lookUp<{ readonly options: object }>(cameraTypes, camera.type, "camera")]
+    : Object.values(accounts).filter(({ enabled }) => enabled)
+      .map(({ type }) => lookUp<{ readonly options: object }>(accountTypes, type, "account"));
+  return LIGHTER.filter((option) =>
+    types.some(({ options }) => "entries" in options && option in Object(options.entries))
+  );
 }
 
 /** Where a spool's clips have names for the plugins that they are handed to. */

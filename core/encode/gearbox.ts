@@ -19,6 +19,19 @@ export interface EncoderDescription {
   readonly speed: number;
 }
 
+/** An option of a camera by which fewer or smaller pictures are encoded. */
+export type LighterOption = "fps" | "width";
+
+/** What a gearbox works with. */
+export interface GearboxOptions {
+  readonly log: Log;
+  /** Which of them a camera has. Default: `fps`. */
+  lighterOptions?(camera: string): readonly LighterOption[];
+}
+
+/** Pictures that are no wider than this are not advised to be smaller. */
+const SMALL_PX = 640;
+
 /** Late GOPs in a row, after which the next gear is taken. */
 const LATE_GOPS = 4;
 /** Failed GOPs without enough good ones between, after which the next engine is taken. */
@@ -44,7 +57,10 @@ export interface Gearbox {
 }
 
 /** Makes a gearbox over `gears`, of which there is at least one. */
-export function createGearbox(gears: readonly [Gear, ...Gear[]], log: Log): Gearbox {
+export function createGearbox(
+  gears: readonly [Gear, ...Gear[]],
+  { log, lighterOptions = () => ["fps"] }: GearboxOptions,
+): Gearbox {
   const cameras = new Map<string, CameraState>();
   const stateOf = (camera: string): CameraState => {
     let state = cameras.get(camera);
@@ -97,11 +113,12 @@ export function createGearbox(gears: readonly [Gear, ...Gear[]], log: Log): Gear
     state.lateInRow = 0;
     if (state.toldBehind) return;
     state.toldBehind = true;
-    const install = gears.some((gear) => gear.engine === "system") ? "" : "a system ffmpeg, ";
+    const helps = remedies(report, {
+      hasSystem: gears.some((gear) => gear.engine === "system"),
+      options: lighterOptions(camera),
+    });
     log.warn(
-      `${camera}: ${figures}; pictures are dropped evenly and counted. What helps: ${install}` +
-        'a lower "fps", smaller pictures (a Nest camera has "width"; others have it in their own ' +
-        "settings or in their address), or the camera's live stream instead of snapshots",
+      `${camera}: ${figures}; pictures are dropped evenly and counted. What helps: ${helps}`,
       { camera, speed: state.speed },
     );
   };
@@ -136,6 +153,27 @@ export function createGearbox(gears: readonly [Gear, ...Gear[]], log: Log): Gear
       return state && { name: nameOf(gearOf(state)), speed: state.speed };
     },
   };
+}
+
+/** What would help a camera that the last gear is too slow for: nothing that it cannot do. */
+function remedies(
+  { widthPx, pictures, spanMs }: Extract<GopReport, { kind: "encoded" }>,
+  { hasSystem, options }: {
+    readonly hasSystem: boolean;
+    readonly options: readonly LighterOption[];
+  },
+): string {
+  const found = [
+    ...(hasSystem ? [] : ["a system ffmpeg"]),
+    ...(options.includes("fps") && pictures * 1000 > spanMs ? ['a lower "fps"'] : []),
+    ...(widthPx <= SMALL_PX ? [] : [
+      options.includes("width")
+        ? `a lower "width" than ${widthPx}`
+        : "smaller pictures, by the camera's own settings or its address",
+    ]),
+    "the camera's live stream instead of snapshots",
+  ];
+  return found.length === 1 ? found.join() : `${found.slice(0, -1).join(", ")}, or ${found.at(-1)}`;
 }
 
 /** `wasm ultrafast` */

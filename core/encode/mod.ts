@@ -11,7 +11,7 @@ import { createCameraEncoder } from "./camera_encoder.ts";
 import type { Engine, EngineName, Quality } from "./engine.ts";
 import { openSystemEngine } from "./ffmpeg_system.ts";
 import { openWasmEngine } from "./ffmpeg_wasm.ts";
-import { createGearbox, type EncoderDescription } from "./gearbox.ts";
+import { createGearbox, type EncoderDescription, type LighterOption } from "./gearbox.ts";
 import { createSoundEncoder, type SoundEncoder, type SoundEncoderOptions } from "./sound.ts";
 import { type Gear, gearsOf } from "./x264.ts";
 
@@ -31,6 +31,8 @@ export interface EncodersOptions {
   readonly workers?: number;
   readonly clock?: Clock;
   readonly log: Log;
+  /** Which options a camera has that make less of its encoding; for advice. Default: `fps`. */
+  lighterOptions?(camera: string): readonly LighterOption[];
   /** Where `@ffmpeg/core` lies when the import map does not know it (a bundled program). */
   readonly core?: { readonly scriptUrl: string; readonly wasmUrl: string };
 }
@@ -129,7 +131,7 @@ export async function createEncoders(options: EncodersOptions): Promise<Encoders
     if (!engine) throw new Error(`the ${gear.engine} engine is not open`);
     return engine;
   };
-  const gearbox = createGearbox([first, ...rest], log);
+  const gearbox = createGearbox([first, ...rest], { log, lighterOptions: options.lighterOptions });
   return {
     engines: engines.map(({ name, description }) => ({ name, description })),
     forCamera: () =>

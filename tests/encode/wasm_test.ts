@@ -182,7 +182,7 @@ Deno.test("wasm: a run that never returns is ended, costs its GOP alone, and is 
   const [gear] = gearsOf("wasm", "standard");
   assert.ok(gear);
   const log = createTestLog();
-  const gearbox = createGearbox([gear], log);
+  const gearbox = createGearbox([gear], { log });
   const encoder = createCameraEncoder({
     clock,
     gear: () => gear,
