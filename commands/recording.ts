@@ -109,16 +109,18 @@ export async function record(options: RecordingOptions): Promise<void> {
       ...spool.recovery,
     });
   });
+  const encoded = Object.values(config.cameras).filter(givesJpegs).length;
   const encoders = cleanup.use(
     encodersOnDemand({
       ...config.encoder,
+      cameras: encoded,
       clock,
       log: getLog("encoder"),
       lighterOptions: (camera) => lighterOptions(config, camera),
     }),
   );
   // Where it is certain to be needed, that there is none is to be told now.
-  if (Object.values(config.cameras).some(givesJpegs)) await encoders.open();
+  if (encoded > 0) await encoders.open();
 
   const deliveries: Delivery[] = sinks.map(({ name, sink, sinkConfig, status }) => {
     board.sinks.set(name, status);

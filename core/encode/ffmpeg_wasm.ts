@@ -42,6 +42,8 @@ import { ffmpegArguments, PICTURE_MS, timeOfPicture } from "./x264.ts";
 export interface WasmEngineOptions {
   /** How many workers there may be. */
   readonly workers: number;
+  /** For so many cameras workers are started at once; default: for one. */
+  readonly cameras?: number;
   readonly clock: Clock;
   /** Where `@ffmpeg/core` lies when it is not found through the import map (a bundled program). */
   readonly core?: { readonly scriptUrl: string; readonly wasmUrl: string };
@@ -70,7 +72,7 @@ const LOOK_MS = 1000;
 const CLOSE_MS = 2000;
 
 /**
- * Loads ffmpeg.wasm and starts the first worker.
+ * Loads ffmpeg.wasm and starts the first workers.
  *
  * @throws Error that says what could not be loaded
  */
@@ -138,9 +140,14 @@ class WorkerPool implements Engine {
     this.#options = options;
   }
 
-  /** Proves that a worker can be had. */
+  /**
+   * Proves that a worker can be had, and starts one for each camera that will need it: `new Worker` holds
+   * this thread up for 15 ms, and for up to a second on a busy machine, when cameras are recorded already.
+   */
   async start(): Promise<void> {
     await this.#addWorker().ready;
+    const { workers, cameras = 1 } = this.#options;
+    while (this.#workers.size < Math.min(workers, cameras)) this.#addWorker();
   }
 
   openLane(): Lane {

@@ -29,6 +29,8 @@ export interface EncodersOptions {
   readonly quality?: Quality;
   /** Most wasm workers at a time. Default: two per core, at least 2, at most 8. */
   readonly workers?: number;
+  /** So many cameras are known to need encoding: what they need is started with the rest. */
+  readonly cameras?: number;
   readonly clock?: Clock;
   readonly log: Log;
   /** Which options a camera has that make less of its encoding; for advice. Default: `fps`. */
@@ -80,10 +82,11 @@ type OpenEngine = (options: EncodersOptions & { readonly clock: Clock }) => Prom
 
 /** The engines, in the order in which `auto` prefers them. */
 const ENGINES: Readonly<Record<EngineName, OpenEngine>> = {
-  wasm: ({ workers, clock, core }) =>
+  wasm: ({ workers, cameras, clock, core }) =>
     openWasmEngine({
       workers: workers ?? Math.min(8, Math.max(2, 2 * navigator.hardwareConcurrency)),
       clock,
+      ...(cameras === undefined ? {} : { cameras }),
       ...(core ? { core } : {}),
     }),
   system: ({ path, clock }) =>

@@ -56,6 +56,26 @@ Deno.test("wasm: two cameras share one worker", async () => {
   await assertSamePictures(codedTwo, two, { widthPx: 480, heightPx: 270 });
 });
 
+Deno.test("wasm: the workers of cameras that are known from the start begin before them", async () => {
+  let begun = 0;
+  const { Worker } = globalThis;
+  globalThis.Worker = class extends Worker {
+    constructor(...args: ConstructorParameters<typeof Worker>) {
+      super(...args);
+      begun++;
+    }
+  };
+  try {
+    await using engine = await openWasmEngine({ workers: 2, cameras: 5, clock: systemClock });
+    assert.equal(begun, 2);
+    const cameras = [encoderOf(engine), encoderOf(engine)];
+    await Promise.all(cameras.map((camera) => encodeAll(camera, pictures({ count: 5 }))));
+    assert.equal(begun, 2);
+  } finally {
+    globalThis.Worker = Worker;
+  }
+});
+
 Deno.test("wasm: a camera that hangs in the middle of a GOP does not hold up the others", async () => {
   await using engine = await openWasmEngine({ workers: 1, clock: systemClock });
   const stop = new AbortController();
