@@ -159,6 +159,7 @@ export async function record(options: RecordingOptions): Promise<void> {
       cameras: openCameras(options),
       encoder: () => encoders.forCamera(),
       soundEncoder: (sound) => encoders.forSound(sound),
+      pictureDecoder: (pictures) => encoders.forKeyPictures(pictures),
       spool,
       board,
       clipMs: config.clip.lengthMs,

@@ -5,8 +5,7 @@
  * @module
  */
 import { backoffMs } from "../clock.ts";
-import type { AccessUnit, CameraEvent, Clock, Log, VideoTrack } from "../types.ts";
-import { createMotionFinder } from "./motion.ts";
+import type { CameraEvent, Clock, Log } from "../types.ts";
 import { retryAfterMs } from "./pauses.ts";
 
 /** Where events come from. */
@@ -15,7 +14,7 @@ export interface EventListening {
   readonly listen?: (
     options: { readonly signal: AbortSignal },
   ) => AsyncIterable<CameraEvent>;
-  /** Motion in its pictures makes the events, where they are JPEGs. */
+  /** Motion in its pictures makes the events. */
   readonly motion?: boolean;
 }
 
@@ -84,34 +83,4 @@ export async function listenForEvents(
       await clock.sleep(pauseMs, { signal }).catch(() => {});
     }
   }
-}
-
-/** Looks for motion in a camera's pictures. */
-export interface MotionWatch {
-  /** Takes a picture of the camera's only video track. */
-  look(unit: AccessUnit, codec: VideoTrack["codec"]): void;
-}
-
-/** Makes one that tells the gate what it sees, and that it sees nothing where it cannot. */
-export function watchMotion(gate: EventHearer, { log }: { readonly log: Log }): MotionWatch {
-  const finder = createMotionFinder();
-  let saidWhy = false;
-  gate.isHeard = false; // until something can be seen
-  return {
-    look(unit, codec) {
-      const seen = codec === "jpeg" ? finder.look(unit.data, unit.capturedAtMs) : "coded";
-      if (seen === "resting") return;
-      if (seen === "coded" && !saidWhy) {
-        saidWhy = true;
-        log.warn(
-          "motion can be seen in JPEGs alone, and this camera gives coded video: everything is " +
-            'recorded ("events": { "mode": "event" } follows what the camera itself tells)',
-          { event: "events-unknown" },
-        );
-      }
-      gate.isHeard = seen === "motion" || seen === "still";
-      if (seen !== "motion") return;
-      gate.note({ kind: "motion", startMs: unit.capturedAtMs, endMs: unit.capturedAtMs });
-    },
-  };
 }

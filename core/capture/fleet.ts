@@ -62,7 +62,7 @@ export interface FleetCamera {
 export interface FleetOptions extends
   Pick<
     RecorderOptions,
-    "encoder" | "soundEncoder" | "clipMs" | "product" | "clock" | "random"
+    "encoder" | "soundEncoder" | "pictureDecoder" | "clipMs" | "product" | "clock" | "random"
   > {
   readonly spool: Pick<Spool, "begin" | "list" | "tag" | "journal">;
   readonly accounts: readonly FleetAccount[];

@@ -22,14 +22,9 @@ import {
 } from "../types.ts";
 import { type ClipWriter, createClipWriter } from "./clip_writer.ts";
 import { createEventGate, type EventGate, type EventPlan } from "./event_gate.ts";
-import {
-  type EventHearer,
-  type EventListening,
-  listenForEvents,
-  type MotionWatch,
-  watchMotion,
-} from "./event_listener.ts";
+import { type EventHearer, type EventListening, listenForEvents } from "./event_listener.ts";
 import { createEventMarks, type EventMarks } from "./event_marks.ts";
+import { type MotionWatch, type MotionWatchOptions, watchMotion } from "./motion_watch.ts";
 import { isSpoolError, retryAfterMs, SPOOL_RETRY_MS } from "./pauses.ts";
 import { createUnitQueue } from "./queue.ts";
 import { createTimelapse, type Timelapse, type TimelapsePlan } from "./timelapse.ts";
@@ -44,6 +39,8 @@ export interface RecorderOptions {
   readonly encoder: () => Promise<Encoder>;
   /** Where to get one for sound that a clip cannot hold as it is; without it such sound is left out. */
   readonly soundEncoder?: (options: SoundEncoderOptions) => Promise<SoundEncoder>;
+  /** Where to get a decoder for the key pictures of coded video, to see motion in them. */
+  readonly pictureDecoder?: MotionWatchOptions["pictureDecoder"];
   readonly spool: Pick<Spool, "begin" | "list" | "tag" | "journal">;
   readonly status: CameraStatus;
   readonly clipMs: number;
@@ -151,7 +148,7 @@ export async function recordCamera(options: RecorderOptions, signal: AbortSignal
       if (gate) gate.isHeard = value;
     },
   };
-  const motion = options.events?.motion && gate ? watchMotion(hearer, { log }) : undefined;
+  const motion = options.events?.motion && gate ? watchMotion(hearer, options) : undefined;
   const listening = options.events && !motion
     ? listenForEvents(hearer, { ...options.events, clock, random, log }, signal)
     : options.listen && !options.events
@@ -198,6 +195,7 @@ export async function recordCamera(options: RecorderOptions, signal: AbortSignal
   }
   signal.removeEventListener("abort", endTimelapse);
   await endTimelapse();
+  await motion?.[Symbol.asyncDispose]();
   if (signal.aborted) await listening;
   await marks.idle();
   if (gapSinceMs !== undefined) {
@@ -309,7 +307,7 @@ async function recordSession(
       }
       if (unit.trackId === video.id) {
         timelapse?.offer(unit, videoNow);
-        motion?.look(unit, videoNow.codec);
+        motion?.look(unit, videoNow);
       }
       if (isOnlyTimelapse) {
         onRecorded(); // it is, in its own time

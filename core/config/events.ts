@@ -26,7 +26,7 @@ export const eventsField = v.optional(
         v.description(
           '"continuous" records all the time, "event" around what the camera or its cloud tells ' +
             '(motion, persons, sounds, the bell), "motion" around changes that Camsink sees in the ' +
-            "pictures.",
+            "pictures (of coded video, in its key pictures).",
         ),
       ),
       before: v.pipe(

@@ -7,6 +7,7 @@
  * @module
  */
 import type { PlanesFormat } from "../media/jpeg_planes.ts";
+import type { VideoTrack } from "../types.ts";
 
 /**
  * A picture is coded at least so often, ms, though nothing changes: what is recorded is then never
@@ -95,6 +96,24 @@ export interface SoundLane {
   kill(): Promise<void>;
 }
 
+/** What a run that decodes key pictures is opened with. */
+export interface PictureLaneOptions {
+  /** Coded video; each of its key units is decoded by itself. */
+  readonly track: VideoTrack;
+  /** Takes a picture, small and gray: see `graySize`. Its memory is not used again. */
+  onPicture(pixels: Uint8Array): void;
+  /** It is over. Called once at most. */
+  onEnd(error?: Error): void;
+}
+
+/** A run of ffmpeg that makes a camera's key pictures small and gray. */
+export interface PictureLane {
+  /** Takes the data of a key unit, of which nobody else needs the memory. The one before must be out. */
+  decode(data: Uint8Array<ArrayBuffer>): void;
+  /** Ends it at once; resolves when it is gone. */
+  kill(): Promise<void>;
+}
+
 /** A way of encoding. */
 export interface Engine extends AsyncDisposable {
   readonly name: EngineName;
@@ -103,6 +122,8 @@ export interface Engine extends AsyncDisposable {
   openLane(): Lane;
   /** Starts a run for one camera's sound. @throws Error where there is no room for another */
   openSound(options: SoundLaneOptions): SoundLane;
+  /** Starts a run for one camera's key pictures. */
+  openPictures(options: PictureLaneOptions): PictureLane;
 }
 
 /** The engines that there are. */

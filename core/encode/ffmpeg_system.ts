@@ -15,10 +15,13 @@ import type {
   GopOptions,
   GopResult,
   Lane,
+  PictureLane,
+  PictureLaneOptions,
   SoundLane,
   SoundLaneOptions,
 } from "./engine.ts";
 import { FlvReader } from "./flv.ts";
+import { graySize, pictureArguments, timesToGive } from "./key_pictures.ts";
 import { matroskaHeader, matroskaPicture } from "./matroska.ts";
 import { RepeatFinder } from "./repeat_finder.ts";
 import { soundArguments } from "./sound.ts";
@@ -63,7 +66,19 @@ export async function openSystemEngine(options: SystemEngineOptions): Promise<En
   }
   const passthrough = passthroughOption(version);
   const lanes = new Set<SystemLane>();
-  const sounds = new Set<SoundLane>();
+  const runs = new Set<{ kill(): Promise<void> }>();
+  /** A run that is ended with the engine. */
+  const follow = <Run extends { kill(): Promise<void> }>(
+    { onEnd }: { onEnd(error?: Error): void },
+    open: (onEnd: (error?: Error) => void) => Run,
+  ): Run => {
+    const run = open((error) => {
+      runs.delete(run);
+      onEnd(error);
+    });
+    runs.add(run);
+    return run;
+  };
   return {
     name: "system",
     description: `${path} ${version}`,
@@ -72,29 +87,67 @@ export async function openSystemEngine(options: SystemEngineOptions): Promise<En
       lanes.add(lane);
       return lane;
     },
-    openSound(sound) {
-      const lane = openSystemSound(path, {
-        ...sound,
-        onEnd(error) {
-          sounds.delete(lane);
-          sound.onEnd(error);
-        },
-      });
-      sounds.add(lane);
-      return lane;
-    },
+    openSound: (sound) =>
+      follow(sound, (onEnd) => {
+        const args = soundArguments({ ...sound, input: "pipe:0", output: "pipe:1" });
+        return openRun(path, args, { ...sound, onEnd });
+      }),
+    openPictures: (pictures) =>
+      follow(pictures, (onEnd) => openSystemPictures(path, passthrough, { ...pictures, onEnd })),
     async [Symbol.asyncDispose]() {
       await Promise.all([
-        ...[...sounds].map((sound) => sound.kill()),
+        ...[...runs].map((run) => run.kill()),
         ...[...lanes].map((lane) => lane[Symbol.asyncDispose]()),
       ]);
     },
   };
 }
 
-/** A child for one camera's sound. */
-function openSystemSound(path: string, options: SoundLaneOptions): SoundLane {
-  const child = spawn(path, soundArguments({ ...options, input: "pipe:0", output: "pipe:1" }), {
+/** A child that decodes one camera's key pictures, for as long as it is recorded. */
+function openSystemPictures(
+  path: string,
+  passthrough: readonly string[],
+  { track, onPicture, onEnd }: PictureLaneOptions,
+): PictureLane {
+  const { widthPx, heightPx } = graySize(track);
+  const picture = new Uint8Array(widthPx * heightPx);
+  const times = timesToGive(track);
+  let filledBytes = 0;
+  let given = 0;
+  let taken = 0;
+  const args = pictureArguments({ track, passthrough, input: "pipe:0", output: "pipe:1" });
+  const run = openRun(path, args, {
+    onEnd,
+    onBytes(bytes) {
+      for (let at = 0; at < bytes.length;) {
+        const part = bytes.subarray(at, at + picture.length - filledBytes);
+        picture.set(part, filledBytes);
+        at += part.length;
+        filledBytes += part.length;
+        if (filledBytes < picture.length) return;
+        filledBytes = 0;
+        if (taken++ % times === 0) onPicture(picture.slice());
+      }
+    },
+  });
+  run.write(matroskaHeader({ ...track, pictureMs: PICTURE_MS }));
+  return {
+    decode(data) {
+      for (let time = 0; time < times; time++) {
+        run.write(matroskaPicture(PICTURE_MS * given++, data));
+      }
+    },
+    kill: () => run.kill(),
+  };
+}
+
+/** A child that is given bytes and gives bytes, for as long as a camera's session. */
+function openRun(
+  path: string,
+  args: readonly string[],
+  options: Pick<SoundLaneOptions, "onBytes" | "onEnd">,
+): SoundLane {
+  const child = spawn(path, args, {
     detached: process.platform !== "win32",
     windowsHide: true,
   });
@@ -121,7 +174,7 @@ function openSystemSound(path: string, options: SoundLaneOptions): SoundLane {
     over(new Error(`ffmpeg ${how}${last ? `: ${last}` : ""}`));
   });
   return {
-    write: (samples) => void child.stdin.write(samples),
+    write: (bytes) => void child.stdin.write(bytes),
     end: () => void child.stdin.end(),
     kill() {
       over();

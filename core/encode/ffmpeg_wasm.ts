@@ -23,6 +23,8 @@ import type {
   GopOptions,
   GopResult,
   Lane,
+  PictureLane,
+  PictureLaneOptions,
   SoundLane,
   SoundLaneOptions,
 } from "./engine.ts";
@@ -34,6 +36,7 @@ import {
   type WorkerReport,
   type WorkerSetup,
 } from "./ffmpeg_wasm_protocol.ts";
+import { WasmPictures } from "./ffmpeg_wasm_pictures.ts";
 import { openWasmSound } from "./ffmpeg_wasm_sound.ts";
 import { matroskaHeader, matroskaPicture } from "./matroska.ts";
 import { ffmpegArguments, PICTURE_MS, timeOfPicture } from "./x264.ts";
@@ -133,11 +136,13 @@ class WorkerPool implements Engine {
   readonly #lanes = new Set<WasmLane>();
   readonly #waiting: WasmGop[] = [];
   readonly #sounds = new Set<SoundLane>();
+  readonly #pictures: WasmPictures;
   #closed = false;
 
   constructor(module: WebAssembly.Module, options: WasmEngineOptions) {
     this.#module = module;
     this.#options = options;
+    this.#pictures = new WasmPictures(module, options.core?.scriptUrl);
   }
 
   /**
@@ -173,6 +178,10 @@ class WorkerPool implements Engine {
     });
     this.#sounds.add(lane);
     return lane;
+  }
+
+  openPictures(options: PictureLaneOptions): PictureLane {
+    return this.#pictures.open(options);
   }
 
   leave(lane: WasmLane): void {
@@ -238,6 +247,7 @@ class WorkerPool implements Engine {
     ]);
     timeout.abort();
     for (const sound of this.#sounds) sound.kill();
+    this.#pictures.close();
     for (const worker of workers) worker.terminate();
     this.#workers.clear();
   }

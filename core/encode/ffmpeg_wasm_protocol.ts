@@ -31,6 +31,14 @@ export interface SoundJob {
   readonly pipe: SharedArrayBuffer;
 }
 
+/** One key picture to decode. */
+export interface PictureJob {
+  readonly kind: "picture";
+  readonly args: readonly string[];
+  /** All that ffmpeg reads. */
+  readonly input: Uint8Array<ArrayBuffer>;
+}
+
 /** What stands before each JPEG of a record: its length and its time in ms, little-endian. */
 export const RECORD_HEADER_BYTES = 8;
 
@@ -55,7 +63,7 @@ export type WorkerReport =
     readonly data: Uint8Array<ArrayBuffer>;
     readonly config: Uint8Array<ArrayBuffer>;
   }
-  /** Coded sound. */
+  /** Coded sound, or a decoded picture. */
   | { readonly kind: "bytes"; readonly bytes: Uint8Array<ArrayBuffer> }
   /** A picture that shows what the one before it shows. */
   | { readonly kind: "repeated"; readonly index: number }

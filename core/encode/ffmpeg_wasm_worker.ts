@@ -15,6 +15,7 @@ import { LONGEST_REPEAT_MS } from "./engine.ts";
 import {
   INPUT_DEVICE,
   OUTPUT_DEVICE,
+  type PictureJob,
   RECORD_HEADER_BYTES,
   type SoundJob,
   type WorkerJob,
@@ -59,13 +60,13 @@ type CreateCore = (options: {
 
 /** The run under way, as the two devices see it. */
 interface Run {
-  readonly input: PipeReader;
+  readonly input: Pick<PipeReader, "read" | "waitedMs">;
   readonly reader: FlvReader;
   config: Uint8Array<ArrayBuffer> | undefined;
   readonly messages: string[];
   readonly drawing?: Drawing;
-  /** It is sound: what comes out is handed on as it is. */
-  readonly isSound: boolean;
+  /** It codes no pictures: what comes out is handed on as it is. */
+  readonly handsOn: boolean;
 }
 
 /** The pictures of a run that are drawn here. */
@@ -83,6 +84,8 @@ interface Drawing {
   ended: boolean;
 }
 
+type Job = WorkerJob | SoundJob | PictureJob;
+
 let module: WebAssembly.Module;
 let createCore: CreateCore;
 let core: Core | undefined;
@@ -94,15 +97,15 @@ let jpegBuffer = new Uint8Array(256 * 1024);
 
 const scope = self as unknown as {
   postMessage(report: WorkerReport, transfer?: Transferable[]): void;
-  onmessage: ((event: MessageEvent<WorkerSetup | WorkerJob | SoundJob>) => void) | null;
+  onmessage: ((event: MessageEvent<WorkerSetup | Job>) => void) | null;
 };
 
 /** A job may come before the glue is loaded: it waits for it. */
 let settingUp: Promise<void> = Promise.resolve();
 
 scope.onmessage = ({ data }) => {
-  const work = data.kind === "setup" ? settingUp = setUp(data) : settingUp.then(() => encode(data));
-  work.catch((error: unknown) => report({ kind: "failed", busyMs: 0, message: String(error) }));
+  const done = data.kind === "setup" ? settingUp = setUp(data) : settingUp.then(() => work(data));
+  done.catch((error: unknown) => report({ kind: "failed", busyMs: 0, message: String(error) }));
 };
 
 async function setUp(setup: WorkerSetup): Promise<void> {
@@ -115,14 +118,16 @@ async function setUp(setup: WorkerSetup): Promise<void> {
   report({ kind: "ready" });
 }
 
-async function encode(job: WorkerJob | SoundJob): Promise<void> {
+async function work(job: Job): Promise<void> {
   core ??= await instantiate();
   run = {
-    input: new PipeReader(job.pipe, () => report({ kind: "room" })),
+    input: job.kind === "picture"
+      ? readerOf(job.input)
+      : new PipeReader(job.pipe, () => report({ kind: "room" })),
     reader: new FlvReader(),
     config: undefined,
     messages: [],
-    isSound: job.kind === "sound",
+    handsOn: job.kind !== "job",
     ...(job.kind === "job" && job.planes ? { drawing: startDrawing(job.planes) } : {}),
   };
   const startMs = performance.now();
@@ -145,6 +150,20 @@ async function encode(job: WorkerJob | SoundJob): Promise<void> {
   const noise = run.drawing?.planes.noise;
   report({ kind: "done", busyMs, ...(noise ? { noise } : {}) });
   core ??= await instantiate();
+}
+
+/** Reads what is there already. */
+function readerOf(bytes: Uint8Array): Run["input"] {
+  let at = 0;
+  return {
+    waitedMs: 0,
+    read(target) {
+      const part = bytes.subarray(at, at + target.length);
+      target.set(part);
+      at += part.length;
+      return part.length;
+    },
+  };
 }
 
 /** A fresh instance of the shared module: about 15 ms and 17 MB. */
@@ -210,7 +229,7 @@ function hasNothing({ drawing }: Run): boolean {
 }
 
 /** Takes the next record and has it ready for ffmpeg if it is worth it; `false` at the end. */
-function drawNext(input: PipeReader, drawing: Drawing): boolean {
+function drawNext(input: Run["input"], drawing: Drawing): boolean {
   const header = readWhole(input, RECORD_HEADER_BYTES);
   if (!header) return false;
   const view = new DataView(header.buffer, header.byteOffset);
@@ -245,7 +264,7 @@ function give(drawing: Drawing, index: number, atMs: number): void {
 }
 
 /** So many bytes, in a buffer that the next call uses again; `undefined` if the end comes first. */
-function readWhole(input: PipeReader, lengthBytes: number): Uint8Array | undefined {
+function readWhole(input: Run["input"], lengthBytes: number): Uint8Array | undefined {
   if (jpegBuffer.length < lengthBytes) jpegBuffer = new Uint8Array(2 * lengthBytes);
   for (let read = 0; read < lengthBytes;) {
     const more = input.read(jpegBuffer.subarray(read, lengthBytes));
@@ -263,7 +282,7 @@ function writeCoded(
 ): number {
   if (!run) return length;
   const bytes = new Uint8Array(buffer.buffer, buffer.byteOffset + offset, length);
-  if (run.isSound) {
+  if (run.handsOn) {
     report({ kind: "bytes", bytes: bytes.slice() });
     return length;
   }

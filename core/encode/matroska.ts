@@ -1,34 +1,49 @@
 /**
- * The way in to ffmpeg: JPEGs in a minimal Matroska stream (RFC 9559), because it is the simplest
+ * The way in to ffmpeg: pictures in a minimal Matroska stream (RFC 9559), because it is the simplest
  * container that carries exact packet borders and times through a pipe. A damaged picture then costs
  * only itself: ffmpeg never has to search for the next one, and what comes out says which it was.
+ * H.264 and H.265 go in as access units are: with lengths, and the configuration record beside them.
  *
  * EBML header · Segment (unknown size) · Info · Tracks · one Cluster with one SimpleBlock per picture.
  *
  * @module
  */
+import type { VideoCodec } from "../types.ts";
 
 /** The unknown-size Segment, as a live stream has it. */
 const OPEN_SEGMENT = Uint8Array.of(0x18, 0x53, 0x80, 0x67, 0x01, 255, 255, 255, 255, 255, 255, 255);
 
+/** The CodecID of each codec. */
+const CODEC_IDS = {
+  jpeg: "V_MJPEG",
+  h264: "V_MPEG4/ISO/AVC",
+  h265: "V_MPEGH/ISO/HEVC",
+} as const;
+
 /** What stands before the first picture. Times are in ms. */
-export function matroskaHeader(size: {
+export function matroskaHeader(track: {
   readonly widthPx: number;
   readonly heightPx: number;
   /** How long a picture nominally lasts, ms; it saves ffmpeg from guessing a rate. */
   readonly pictureMs: number;
+  /** Default: `jpeg`. */
+  readonly codec?: VideoCodec;
+  /** As of a {@linkcode VideoTrack}. */
+  readonly config?: Uint8Array;
 }): Uint8Array<ArrayBuffer> {
+  const { codec = "jpeg", config } = track;
   const text = (value: string) => new TextEncoder().encode(value);
   const video = concat(
-    element([0xb0], unsigned(size.widthPx, 4)),
-    element([0xba], unsigned(size.heightPx, 4)),
+    element([0xb0], unsigned(track.widthPx, 4)),
+    element([0xba], unsigned(track.heightPx, 4)),
   );
   const trackEntry = concat(
     element([0xd7], unsigned(1, 1)), // TrackNumber
     element([0x73, 0xc5], unsigned(1, 1)), // TrackUID
     element([0x83], unsigned(1, 1)), // TrackType: video
-    element([0x23, 0xe3, 0x83], unsigned(size.pictureMs * 1e6, 4)), // DefaultDuration, ns
-    element([0x86], text("V_MJPEG")),
+    element([0x23, 0xe3, 0x83], unsigned(track.pictureMs * 1e6, 4)), // DefaultDuration, ns
+    element([0x86], text(CODEC_IDS[codec])),
+    ...(config?.length ? [element([0x63, 0xa2], config)] : []), // CodecPrivate
     element([0xe0], video),
   );
   const ebml = concat(
@@ -45,19 +60,22 @@ export function matroskaHeader(size: {
 }
 
 /** One picture shown at `timeMs`. Copies it once. */
-export function matroskaPicture(timeMs: number, jpeg: Uint8Array): Uint8Array<ArrayBuffer> {
+export function matroskaPicture(
+  timeMs: number,
+  picture: Uint8Array,
+): Uint8Array<ArrayBuffer> {
   const time = element([0xe7], unsigned(timeMs, 8));
   const blockHead = concat(
     Uint8Array.of(0xa3),
-    sizeField(jpeg.length + 4),
+    sizeField(picture.length + 4),
     Uint8Array.of(0x81, 0, 0, 0x80), // track 1, at the cluster's time, key
   );
   return concat(
     Uint8Array.of(0x1f, 0x43, 0xb6, 0x75),
-    sizeField(time.length + blockHead.length + jpeg.length),
+    sizeField(time.length + blockHead.length + picture.length),
     time,
     blockHead,
-    jpeg,
+    picture,
   );
 }
 

@@ -9,6 +9,8 @@ import type {
   EncoderDescription,
   Encoders,
   EncodersOptions,
+  PictureDecoder,
+  PictureDecoderOptions,
   SoundEncoder,
   SoundEncoderOptions,
 } from "./mod.ts";
@@ -24,6 +26,8 @@ export interface EncodersOnDemand extends AsyncDisposable {
    * nothing else is opened for it. @throws as `open` does, or because the sound is of no usual form
    */
   forSound(options: SoundEncoderOptions): Promise<SoundEncoder>;
+  /** A decoder for one camera's key pictures, of what `forSound` takes. @throws as `open` does */
+  forKeyPictures(options: PictureDecoderOptions): Promise<PictureDecoder>;
   /** How a camera is encoded just now; `undefined` before its first GOP. */
   describe(camera: string): EncoderDescription | undefined;
 }
@@ -35,22 +39,22 @@ export function encodersOnDemand(
 ): EncodersOnDemand {
   let ready: Encoders | undefined;
   const all = once(async () => ready = await create(options));
-  const forSoundAlone = once(() => create({ ...options, use: "system" }));
+  const installed = once(() => create({ ...options, use: "system" }));
+  /** What takes least, where nothing is encoded. */
+  const lightest = async (): Promise<Encoders> => {
+    if (all.isAsked || options.use === "wasm") return await all.get();
+    return await installed.get().catch(() => all.get());
+  };
   return {
     async open() {
       await all.get();
     },
     forCamera: async () => (await all.get()).forCamera(),
-    async forSound(sound) {
-      const isEnough = !all.isAsked && options.use !== "wasm";
-      const encoders = isEnough
-        ? await forSoundAlone.get().catch(() => all.get())
-        : await all.get();
-      return encoders.forSound(sound);
-    },
+    forSound: async (sound) => (await lightest()).forSound(sound),
+    forKeyPictures: async (pictures) => (await lightest()).forKeyPictures(pictures),
     describe: (camera) => ready?.describe(camera),
     async [Symbol.asyncDispose]() {
-      await Promise.all([all, forSoundAlone].map((opened) => opened.close()));
+      await Promise.all([all, installed].map((opened) => opened.close()));
     },
   };
 }

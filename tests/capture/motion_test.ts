@@ -4,12 +4,11 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { createEventGate } from "../../core/capture/event_gate.ts";
-import { watchMotion } from "../../core/capture/event_listener.ts";
-import { createMotionFinder } from "../../core/capture/motion.ts";
+import { createKeyPictureMotionFinder, createMotionFinder } from "../../core/capture/motion.ts";
+import type { GrayPicture } from "../../core/encode/mod.ts";
 import { createScene } from "../../simulators/mod.ts";
-import { createNotes, videoUnit } from "../support/capture_fakes.ts";
 import { readFixture } from "../support/media_samples.ts";
+import { seededRandom } from "../support/seeded_random.ts";
 
 const SIZE = { name: "Yard", widthPx: 640, heightPx: 360 };
 
@@ -55,12 +54,75 @@ Deno.test("a damaged picture is neither motion nor an error", () => {
   assert.equal(finder.look(new Uint8Array(), 2000), "resting");
 });
 
-Deno.test("of coded video everything is recorded, and that is said once", () => {
-  const gate = createEventGate({ beforeMs: 0, afterMs: 0 });
-  const log = createNotes();
-  const watch = watchMotion(gate, { log });
-  for (let ms = 0; ms < 10_000; ms += 500) watch.look(videoUnit(ms), "h264");
-  assert.equal(gate.isHeard, false);
-  assert.equal(log.lines.length, 1);
-  assert.match(log.lines[0] ?? "", /everything is recorded/);
+/** A gray picture with noise in it, of a scene that a clock is written into. */
+function grayScene(seed = 1) {
+  const random = seededRandom(seed);
+  const [widthPx, heightPx] = [160, 90];
+  return ({ atMs = 0, lighter = 0, square, flickers = false }: {
+    readonly atMs?: number;
+    readonly lighter?: number;
+    /** Where something stands that is 16 pixels wide. */
+    readonly square?: readonly [x: number, y: number];
+    /** A third of the picture is leaves in the wind. */
+    readonly flickers?: boolean;
+  }): GrayPicture => {
+    const pixels = new Uint8Array(widthPx * heightPx);
+    for (let y = 0, i = 0; y < heightPx; y++) {
+      for (let x = 0; x < widthPx; x++, i++) {
+        const isSquare = square !== undefined && x >= square[0] && x < square[0] + 16 &&
+          y >= square[1] && y < square[1] + 16;
+        const isClock = x < 8 && y < 8 && (atMs / 2000) % 2 === 0;
+        const leaf = flickers && y > 60 ? 60 * random() : 0;
+        const value = isSquare ? 40 : isClock ? 250 : 90 + x / 4 + leaf;
+        pixels[i] = value + lighter + 3 * random();
+      }
+    }
+    return { widthPx, heightPx, pixels, capturedAtMs: atMs };
+  };
+}
+
+/** What a finder says of key pictures, one every two seconds. */
+function seeKeys(pictures: readonly Parameters<ReturnType<typeof grayScene>>[0][]): string[] {
+  const draw = grayScene();
+  const finder = createKeyPictureMotionFinder();
+  return pictures.map((picture, index) => finder.look(draw({ atMs: index * 2000, ...picture })));
+}
+
+Deno.test("key pictures of a still scene have no motion, a square that walks through it is motion", () => {
+  const walk = Array.from({ length: 5 }, (_, step) => ({ square: [20 + 4 * step, 40] as const }));
+  const seen = seeKeys([...times(12, {}), ...walk, ...times(12, {})]);
+  assert.deepEqual(seen, [
+    ...times(7, "unknown"),
+    ...times(5, "still"),
+    ...times(6, "motion"), // it is gone in the last of them
+    ...times(11, "still"),
+  ]);
+});
+
+Deno.test("a scene that becomes lighter or darker all over is still", () => {
+  const seen = seeKeys([...times(10, {}), ...times(3, { lighter: 25 }), ...times(3, {})]);
+  assert.deepEqual(seen.slice(7), times(9, "still"));
+});
+
+Deno.test("leaves in the wind are no motion once they are usual, and do not hide it elsewhere", () => {
+  const leaves = { flickers: true };
+  const seen = seeKeys([
+    ...times(60, leaves),
+    { ...leaves, square: [60, 20] },
+    ...times(9, leaves),
+  ]);
+  assert.deepEqual(seen.slice(30), [
+    ...times(30, "still"),
+    ...times(2, "motion"),
+    ...times(8, "still"),
+  ]);
+});
+
+Deno.test("pictures of another size are learned anew", () => {
+  const finder = createKeyPictureMotionFinder();
+  const draw = grayScene();
+  for (let look = 0; look < 10; look++) finder.look(draw({}));
+  const half = { ...draw({}), heightPx: 45, pixels: draw({}).pixels.subarray(0, 160 * 45) };
+  assert.equal(finder.look(half), "unknown");
+  assert.equal(finder.look(half), "unknown");
 });

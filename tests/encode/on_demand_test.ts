@@ -15,6 +15,7 @@ function openable({ fails = [] as (string | undefined)[] } = {}) {
   const opened: (string | undefined)[] = [];
   const closed: (string | undefined)[] = [];
   const sounds: (string | undefined)[] = [];
+  const pictures: (string | undefined)[] = [];
   const create = ({ use }: EncodersOptions): Promise<Encoders> => {
     opened.push(use);
     if (fails.includes(use)) return Promise.reject(new Error(`no ${use}`));
@@ -30,6 +31,10 @@ function openable({ fails = [] as (string | undefined)[] } = {}) {
           [Symbol.asyncDispose]: () => Promise.resolve(),
         };
       },
+      forKeyPictures: () => {
+        pictures.push(use);
+        return { push() {}, [Symbol.asyncDispose]: () => Promise.resolve() };
+      },
       describe: (camera) => ({ name: `${use} of ${camera}`, speed: 1 }),
       probe: () => Promise.resolve([]),
       [Symbol.asyncDispose]: () => {
@@ -38,7 +43,7 @@ function openable({ fails = [] as (string | undefined)[] } = {}) {
       },
     });
   };
-  return { opened, closed, sounds, fails, create };
+  return { opened, closed, sounds, pictures, fails, create };
 }
 
 const sound = () => ({ track: TRACK, log: createTestLog(), onUnit() {} });
@@ -63,7 +68,7 @@ Deno.test("all cameras share what the first one opened", async () => {
   assert.deepEqual(closed, ["auto"]);
 });
 
-Deno.test("sound alone opens the installed ffmpeg, and ffmpeg.wasm only where there is none", async () => {
+Deno.test("sound or key pictures alone open the installed ffmpeg, and ffmpeg.wasm only where there is none", async () => {
   const { opened, closed, sounds, create } = openable();
   {
     await using encoders = encodersOnDemand({ use: "auto", log: createTestLog() }, create);
@@ -72,6 +77,14 @@ Deno.test("sound alone opens the installed ffmpeg, and ffmpeg.wasm only where th
     assert.deepEqual([opened, sounds], [["system"], ["system", "system"]]);
   }
   assert.deepEqual(closed, ["system"]);
+  const { opened: forPictures, pictures, create: createForPictures } = openable();
+  await using looking = encodersOnDemand(
+    { use: "auto", log: createTestLog() },
+    createForPictures,
+  );
+  await looking.forKeyPictures({ onPicture() {}, onBlind() {} });
+  await looking.forSound(sound());
+  assert.deepEqual([forPictures, pictures], [["system"], ["system"]]);
   const without = openable({ fails: ["system"] });
   await using encoders = encodersOnDemand({ use: "auto", log: createTestLog() }, without.create);
   await encoders.forSound(sound());

@@ -207,6 +207,9 @@ export function createFakeEngine(
     openSound: () => {
       throw new Error("this engine has no sound");
     },
+    openPictures: () => {
+      throw new Error("this engine decodes nothing");
+    },
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };
 }

@@ -26,8 +26,16 @@ export function readFixture(name: string): Uint8Array<ArrayBuffer> {
 }
 
 /** Reads a fixture into access units whose session time begins at `originUs`. */
-export async function readRecording(name: string, originUs = 5_000_000): Promise<Recording> {
-  using input = new Input({ source: new BufferSource(readFixture(name)), formats: ALL_FORMATS });
+export function readRecording(name: string, originUs = 5_000_000): Promise<Recording> {
+  return parseRecording(readFixture(name), originUs);
+}
+
+/** Reads a file as {@linkcode readRecording} does. */
+export async function parseRecording(
+  file: Uint8Array<ArrayBuffer>,
+  originUs = 5_000_000,
+): Promise<Recording> {
+  using input = new Input({ source: new BufferSource(file), formats: ALL_FORMATS });
   const tracks: Track[] = [];
   const units: AccessUnit[] = [];
   for (const [i, track] of (await input.getTracks()).entries()) {

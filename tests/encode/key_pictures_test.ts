@@ -1,0 +1,225 @@
+/** Key pictures made small and gray: by runs that a test works by hand, and by both engines for real. */
+import assert from "node:assert/strict";
+import type { PictureLaneOptions } from "../../core/encode/engine.ts";
+import {
+  asFirstPicture,
+  createPictureDecoder,
+  type GrayPicture,
+  graySize,
+  timesToGive,
+} from "../../core/encode/key_pictures.ts";
+import { createEncoders } from "../../core/encode/mod.ts";
+import { VIDEO_TRACK, videoUnit } from "../support/capture_fakes.ts";
+import { createFakeClock } from "../support/fake_clock.ts";
+import { runFfmpeg } from "../support/ffmpeg.ts";
+import { readRecording } from "../support/media_samples.ts";
+import { movingScene } from "../support/moving_scene.ts";
+import { needs } from "../support/programs.ts";
+import { createTestLog } from "./support.ts";
+
+/** A decoder whose runs a test answers for; `marks` are the pictures that each was given. */
+function createWorld() {
+  const runs: { readonly options: PictureLaneOptions; marks: number[]; killed: boolean }[] = [];
+  const pictures: GrayPicture[] = [];
+  const blind: string[] = [];
+  const clock = createFakeClock();
+  const decoder = createPictureDecoder({
+    onPicture: (picture) => pictures.push(picture),
+    onBlind: (reason) => blind.push(reason),
+    clock,
+    openLane(options) {
+      const run: typeof runs[number] = { options, marks: [], killed: false };
+      runs.push(run);
+      return {
+        decode: (data) => void run.marks.push(data.at(-1) ?? -1),
+        kill() {
+          run.killed = true;
+          return Promise.resolve();
+        },
+      };
+    },
+  });
+  let marks = 0;
+  return {
+    ...{ runs, pictures, blind, clock, decoder },
+    /** The next picture comes; its buffer is used again at once. */
+    push(track = VIDEO_TRACK) {
+      const unit = videoUnit(marks * 2000, { mark: marks++ });
+      decoder.push(unit, track);
+      unit.data.fill(255);
+    },
+    answer: () => runs.at(-1)?.options.onPicture(new Uint8Array(160 * 90)),
+  };
+}
+
+Deno.test("one picture is decoded at a time, and of those that wait the newest", () => {
+  const { runs, pictures, push, answer } = createWorld();
+  push();
+  for (let more = 0; more < 5; more++) push();
+  assert.deepEqual(runs.map(({ marks }) => marks), [[0]]);
+  answer();
+  assert.deepEqual(runs[0]?.marks, [0, 5]);
+  answer();
+  assert.deepEqual(pictures.map(({ capturedAtMs }) => capturedAtMs), [0, 10_000]);
+  assert.deepEqual(runs[0]?.marks, [0, 5]);
+  push();
+  assert.deepEqual(runs[0]?.marks, [0, 5, 6]);
+});
+
+Deno.test("a run that dies is replaced after a pause that grows, until a picture comes", async () => {
+  const { runs, blind, clock, pictures, push, answer } = createWorld();
+  push();
+  runs[0]?.options.onEnd(new Error("no such decoder"));
+  assert.deepEqual(blind, ["no such decoder"]);
+  push();
+  assert.equal(runs.length, 1);
+  await clock.advance(1000);
+  push();
+  assert.equal(runs.length, 2);
+  runs[1]?.options.onEnd();
+  await clock.advance(1000);
+  push();
+  assert.equal(runs.length, 2);
+  await clock.advance(1000);
+  push();
+  assert.equal(runs.length, 3);
+  answer();
+  assert.equal(pictures.length, 1);
+  push();
+  runs[2]?.options.onEnd(new Error("killed"));
+  await clock.advance(1000);
+  push();
+  assert.equal(runs.length, 4);
+  runs[0]?.options.onPicture(new Uint8Array()); // one that is over says nothing more
+  assert.equal(pictures.length, 1);
+});
+
+Deno.test("a run that keeps a picture is ended while others come", () => {
+  const { runs, blind, push } = createWorld();
+  for (let picture = 0; picture <= 8; picture++) push();
+  assert.equal(runs[0]?.killed, true);
+  assert.match(blind.join(), /nothing back of one while 8 more came/);
+});
+
+Deno.test("a new description is decoded by a run of its own", async () => {
+  const { runs, decoder, push, answer } = createWorld();
+  push();
+  answer();
+  push({ ...VIDEO_TRACK });
+  answer();
+  assert.equal(runs.length, 1);
+  push({ ...VIDEO_TRACK, widthPx: 640 });
+  assert.deepEqual(runs.map(({ killed }) => killed), [true, false]);
+  assert.equal(runs[1]?.options.track.widthPx, 640);
+  await decoder[Symbol.asyncDispose]();
+  assert.equal(runs[1]?.killed, true);
+  push();
+  assert.equal(runs.length, 2);
+});
+
+Deno.test("pictures are made so small that the longer side is 160, and never larger", () => {
+  assert.deepEqual(graySize({ widthPx: 1920, heightPx: 1080 }), { widthPx: 160, heightPx: 90 });
+  assert.deepEqual(graySize({ widthPx: 960, heightPx: 1280 }), { widthPx: 120, heightPx: 160 });
+  assert.deepEqual(graySize({ widthPx: 64, heightPx: 2 }), { widthPx: 64, heightPx: 2 });
+});
+
+Deno.test("H.265's clean random access pictures are made broken-link ones, and nothing else is", () => {
+  const unit = Uint8Array.of(0, 0, 0, 2, 39 << 1, 1, 0, 0, 0, 3, (21 << 1) | 1, 1, 9);
+  const made = asFirstPicture(unit, { codec: "h265" });
+  assert.deepEqual([...made], [0, 0, 0, 2, 39 << 1, 1, 0, 0, 0, 3, (16 << 1) | 1, 1, 9]);
+  assert.deepEqual([...asFirstPicture(unit, { codec: "h264" })], [...unit]);
+  assert.deepEqual([...asFirstPicture(Uint8Array.of(0, 0, 0, 200, 42), { codec: "h265" })], [
+    ...[0, 0, 0, 200, 32],
+  ]);
+});
+
+const ffmpeg = needs("ffmpeg");
+const SCENES = [
+  { codec: "h264", reordered: false },
+  { codec: "h264", reordered: true },
+  { codec: "h265", reordered: false },
+  { codec: "h265", reordered: true },
+] as const;
+
+for (const use of ["system", "wasm"] as const) {
+  const needed = use === "system" ? ffmpeg : { ignore: false, reason: "" };
+  Deno.test({
+    name: `${use}: each key picture comes out before the next one is there${needed.reason}`,
+    ignore: needed.ignore,
+    async fn(t) {
+      await using encoders = await createEncoders({ use, workers: 1, log: createTestLog() });
+      for (const scene of SCENES) {
+        const name = `${scene.codec}${scene.reordered ? ", reordered" : ""}`;
+        await t.step(name, async () => {
+          const { track, units, file } = await movingScene([false, true, true, true], scene);
+          assert.equal(timesToGive(track) > 1, scene.reordered);
+          const expected = await keyPictures(file);
+          let heard = Promise.withResolvers<GrayPicture>();
+          await using decoder = encoders.forKeyPictures({
+            onPicture: (picture) => heard.resolve(picture),
+            onBlind: (reason) => heard.reject(new Error(reason)),
+          });
+          let index = 0;
+          for (const unit of units.filter(({ isKey }) => isKey)) {
+            decoder.push(unit, track);
+            const picture = await heard.promise;
+            heard = Promise.withResolvers<GrayPicture>();
+            assert.equal(picture.capturedAtMs, unit.capturedAtMs);
+            const nearest = expected
+              .map((other, at) => ({ at, distance: distance(picture.pixels, other) }))
+              .sort((a, b) => a.distance - b.distance)[0];
+            assert.equal(nearest?.at, index++);
+            assert.ok(nearest.distance < 1.5, `${nearest.distance} of 255 off`);
+          }
+          assert.equal(index, 4);
+        });
+      }
+    },
+  });
+
+  Deno.test({
+    name: `${use}: a damaged key picture is told of, and the next one is seen${needed.reason}`,
+    ignore: needed.ignore,
+    async fn() {
+      const clock = createFakeClock();
+      await using encoders = await createEncoders({ use, workers: 1, log: createTestLog(), clock });
+      const { tracks: [track], units } = await readRecording("h264_b_frames_aac.mp4");
+      const [key] = units.filter(({ trackId, isKey }) => trackId === track?.id && isKey);
+      assert.ok(track?.kind === "video" && key);
+      let heard = Promise.withResolvers<string>();
+      await using decoder = encoders.forKeyPictures({
+        onPicture: () => heard.resolve("seen"),
+        onBlind: () => heard.resolve("blind"),
+      });
+      const damaged = { ...key, data: Uint8Array.of(0, 0, 0, 9, 0x65, ...Array(8).fill(0xff)) };
+      decoder.push(damaged, track);
+      assert.equal(await heard.promise, "blind");
+      heard = Promise.withResolvers<string>();
+      await clock.advance(1000);
+      decoder.push(key, track);
+      assert.equal(await heard.promise, "seen");
+    },
+  });
+}
+
+/** What another run of ffmpeg makes of a file's key pictures. */
+async function keyPictures(file: Uint8Array): Promise<Uint8Array[]> {
+  const { outputs } = await runFfmpeg({
+    args: [
+      ...["-skip_frame", "nokey", "-i", "in.mp4", "-fps_mode", "passthrough"],
+      ...["-vf", "scale=160:90:flags=area,format=gray", "-f", "rawvideo", "out.raw"],
+    ],
+    inputs: { "in.mp4": file },
+    outputs: ["out.raw"],
+  });
+  const raw = outputs["out.raw"] ?? new Uint8Array();
+  const size = 160 * 90;
+  return Array.from(
+    { length: raw.length / size },
+    (_, i) => raw.subarray(i * size, (i + 1) * size),
+  );
+}
+
+function distance(a: Uint8Array, b: Uint8Array): number {
+  return a.reduce((sum, value, i) => sum + Math.abs(value - (b[i] ?? 0)), 0) / a.length;
+}
