@@ -111,6 +111,8 @@ export interface Source {
   open(options: { readonly signal: AbortSignal }): Promise<Session>;
   /** As of {@linkcode DiscoveredCamera}: what the camera itself notices, where it tells. */
   events?(options: { readonly signal: AbortSignal }): AsyncIterable<CameraEvent>;
+  /** As of {@linkcode DiscoveredCamera}; but many such cameras tell nothing, which is no fault. */
+  readonly tellsAlways?: boolean;
 }
 
 /**
@@ -200,7 +202,10 @@ export interface DiscoveredCamera extends ListedCamera {
    * again. Ends only with an error or when `signal` is aborted. Absent where nobody tells.
    */
   readonly events?: (options: { readonly signal: AbortSignal }) => AsyncIterable<CameraEvent>;
-  /** Its events cost nothing to hear: they tag its clips also where it is recorded all the time. */
+  /**
+   * Its events cost next to nothing to hear: unless its owner says otherwise, they tag its clips also
+   * where it is recorded all the time.
+   */
   readonly tellsAlways?: boolean;
 }
 

@@ -5,7 +5,7 @@
  * @module
  */
 import { backoffMs } from "../clock.ts";
-import type { CameraEvent, Clock, Log } from "../types.ts";
+import { type CameraEvent, type Clock, type Log, sourceErrorKind } from "../types.ts";
 import { retryAfterMs } from "./pauses.ts";
 
 /** Where events come from. */
@@ -18,6 +18,8 @@ export interface EventListening {
   readonly motion?: boolean;
 }
 
+/** The longest pause before a camera that nobody asked about is asked again, ms. */
+const UNASKED_PAUSE_MS = 600_000;
 /** No error for so long means that events are heard, ms. */
 const TRUSTED_MS = 20_000;
 
@@ -32,14 +34,18 @@ export interface EventHearer {
 /** Listens until `signal` is aborted. */
 export async function listenForEvents(
   gate: EventHearer,
-  { listen, consequence = "everything is recorded", clock, random, log }: EventListening & {
-    /** What it means when nothing is heard. */
-    readonly consequence?: string;
-    readonly clock: Clock;
-    /** Numbers in [0, 1). */
-    readonly random: () => number;
-    readonly log: Log;
-  },
+  { listen, consequence = "everything is recorded", isAsked = true, clock, random, log }:
+    & EventListening
+    & {
+      /** What it means when nothing is heard. */
+      readonly consequence?: string;
+      /** It is said when nothing is heard. `false` where nobody asked for it. */
+      readonly isAsked?: boolean;
+      readonly clock: Clock;
+      /** Numbers in [0, 1). */
+      readonly random: () => number;
+      readonly log: Log;
+    },
   signal: AbortSignal,
 ): Promise<void> {
   if (!listen) {
@@ -54,7 +60,7 @@ export async function listenForEvents(
     attempt = 0;
     if (gate.isHeard) return;
     gate.isHeard = true;
-    log.info("events are heard of again", { event: "events-heard" });
+    if (isAsked) log.info("events are heard of again", { event: "events-heard" });
   };
   while (!signal.aborted) {
     const round = new AbortController();
@@ -74,12 +80,15 @@ export async function listenForEvents(
       if (signal.aborted) return;
       if (gate.isHeard) {
         const reason = error instanceof Error ? error.message : String(error);
-        log.warn(`cannot hear of events: ${reason}; ${consequence} until it works`, {
-          event: "events-unheard",
-        });
+        const message = `cannot hear of events: ${reason}; ${consequence} until it works`;
+        log[isAsked ? "warn" : "debug"](message, { event: "events-unheard" });
       }
       gate.isHeard = false;
-      const pauseMs = Math.max(backoffMs(++attempt, random), retryAfterMs(error));
+      // Who is away comes back; who refuses goes on refusing.
+      const longestMs = isAsked || sourceErrorKind(error) === "offline"
+        ? undefined
+        : UNASKED_PAUSE_MS;
+      const pauseMs = Math.max(backoffMs(++attempt, random, longestMs), retryAfterMs(error));
       await clock.sleep(pauseMs, { signal }).catch(() => {});
     }
   }

@@ -28,8 +28,16 @@ import type { TimelapsePlan } from "./timelapse.ts";
 
 /** Which events a camera is recorded for. */
 export interface FleetEvents extends EventPlan {
-  /** `event`: what the camera or its cloud tells; `motion`: what is seen in its pictures here. */
-  readonly mode: "event" | "motion";
+  /**
+   * `event`: what the camera or its cloud tells; `motion`: what is seen in its pictures here;
+   * `continuous`: it is recorded all the time.
+   */
+  readonly mode: "continuous" | "event" | "motion";
+  /**
+   * Clips are tagged with what the camera or its cloud tells. Where it is left out they are if that
+   * costs next to nothing; in the mode `event` they always are.
+   */
+  readonly tags?: boolean;
 }
 
 /** An account and which of its cameras to record. */
@@ -40,7 +48,7 @@ export interface FleetAccount {
   readonly cameras: "all" | readonly string[];
   /** See {@linkcode RecorderOptions.stallMs}. */
   readonly stallMs: number;
-  /** Its cameras are recorded around events only. */
+  /** When its cameras are recorded; all the time where it is left out. */
   readonly events?: FleetEvents;
   /** Of each of its cameras, beside its recording or in its place. */
   readonly timelapse?: TimelapsePlan;
@@ -52,7 +60,7 @@ export interface FleetCamera {
   readonly source: Source;
   /** See {@linkcode RecorderOptions.stallMs}. */
   readonly stallMs: number;
-  /** It is recorded around events only. */
+  /** When it is recorded; all the time where it is left out. */
   readonly events?: FleetEvents;
   /** Beside its recording or in its place. */
   readonly timelapse?: TimelapsePlan;
@@ -86,10 +94,11 @@ const TURN_MS = 2000;
 export async function recordFleet(options: FleetOptions, signal: AbortSignal): Promise<void> {
   const recorders = createRecorders(options, signal);
   for (const camera of options.cameras) {
+    const { tellsAlways } = camera.source;
     const listen = camera.source.events?.bind(camera.source);
     recorders.start({ name: camera.name, id: camera.name, isAmbiguous: false }, {
       ...camera,
-      ...(listen === undefined ? {} : { listen }),
+      ...(listen === undefined ? {} : { listen, tellsAlways, mayTellNothing: true }),
     });
   }
   // Where accounts share a camera's name, the first one configured has it alone, on every start.
@@ -229,6 +238,8 @@ type Feed =
       readonly source: Source;
       readonly listen?: DiscoveredCamera["events"];
       readonly tellsAlways?: boolean;
+      /** Nobody has set it up to tell. */
+      readonly mayTellNothing?: boolean;
     }
     | { readonly archive: Archive }
   );
@@ -291,7 +302,7 @@ function createRecorders(options: FleetOptions, signal: AbortSignal): Recorders 
           const own = { ...options, camera: key, slug, status, log };
           if ("archive" in feed) await archiveCamera({ ...own, archive: feed.archive }, ended);
           else {
-            const { events, listen, tellsAlways, ...rest } = feed;
+            const { events, listen, tellsAlways, mayTellNothing, ...rest } = feed;
             const alerts = options.eventAlerts;
             const isWanted = alerts?.wants(key, slug) ?? false;
             await recordCamera({
@@ -300,10 +311,11 @@ function createRecorders(options: FleetOptions, signal: AbortSignal): Recorders 
               ...(alerts && isWanted
                 ? { onEvent: (event) => alerts.happened(key, slug, event) }
                 : {}),
-              ...(events
+              ...(events && events.mode !== "continuous"
                 ? { events: { plan: events, listen, motion: events.mode === "motion" } }
-                : (tellsAlways || isWanted) && listen
-                ? { listen }
+                : {}),
+              ...(listen && (isWanted || (events?.tags ?? tellsAlways))
+                ? { tags: { listen, isAsked: isWanted || (events?.tags ?? !mayTellNothing) } }
                 : {}),
               timelapse: timelapseOf(own, feed),
             }, ended);

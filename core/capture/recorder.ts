@@ -49,8 +49,12 @@ export interface RecorderOptions {
   readonly stallMs: number;
   /** Only what happens around events is recorded. */
   readonly events?: EventRecording;
-  /** Where it is recorded all the time: what tells of events, for the tags of its clips. */
-  readonly listen?: EventListening["listen"];
+  /** What tells of events for the tags of its clips, where it is not recorded for those events alone. */
+  readonly tags?: {
+    readonly listen: NonNullable<EventListening["listen"]>;
+    /** It is said when nothing can be heard. */
+    readonly isAsked: boolean;
+  };
   /** Called for every event that is told or seen, also again while one lasts. It must not throw. */
   readonly onEvent?: (event: CameraEvent) => void;
   /** A second recording of the same pictures, with the name, folder and status that it has. */
@@ -133,29 +137,37 @@ export async function recordCamera(options: RecorderOptions, signal: AbortSignal
 
   const gate = options.events && createEventGate(options.events.plan);
   const marks = createEventMarks({ ...options, signal });
-  let isHeard = true;
-  const hearer: EventHearer = {
+  /** Hears what goes into the tags. */
+  const tagger: EventHearer = {
+    isHeard: true,
     note(event) {
-      gate?.note(event);
       marks.note(event);
       options.onEvent?.(event);
     },
+  };
+  /** Hears what is to be recorded. */
+  const hearer: EventHearer | undefined = gate && {
+    note(event) {
+      gate.note(event);
+      tagger.note(event);
+    },
     get isHeard() {
-      return gate?.isHeard ?? isHeard;
+      return gate.isHeard;
     },
     set isHeard(value) {
-      isHeard = value;
-      if (gate) gate.isHeard = value;
+      gate.isHeard = value;
     },
   };
-  const motion = options.events?.motion && gate ? watchMotion(hearer, options) : undefined;
-  const listening = options.events && !motion
-    ? listenForEvents(hearer, { ...options.events, clock, random, log }, signal)
-    : options.listen && !options.events
-    ? listenForEvents(hearer, {
-      ...{ listen: options.listen, clock, random, log },
-      consequence: "clips have no tags",
-    }, signal)
+  const motion = options.events?.motion && hearer ? watchMotion(hearer, options) : undefined;
+  const context = { clock, random, log };
+  const listening = hearer && !motion
+    ? listenForEvents(hearer, { ...options.events, ...context }, signal)
+    : options.tags
+    ? listenForEvents(
+      tagger,
+      { ...options.tags, ...context, consequence: "clips have no tags" },
+      signal,
+    )
     : Promise.resolve();
 
   status.state = "connecting";

@@ -27,13 +27,16 @@ function start(
   const options = recorderOptions(clock, {
     source: camera,
     spool,
-    listen: async function* ({ signal }) {
-      signal.addEventListener("abort", () => wake(), { once: true });
-      while (!signal.aborted) {
-        const event = told.shift();
-        if (event) yield event;
-        else await new Promise<void>((resolve) => wake = resolve);
-      }
+    tags: {
+      isAsked: true,
+      async *listen({ signal }) {
+        signal.addEventListener("abort", () => wake(), { once: true });
+        while (!signal.aborted) {
+          const event = told.shift();
+          if (event) yield event;
+          else await new Promise<void>((resolve) => wake = resolve);
+        }
+      },
     },
   });
   const stop = new AbortController();

@@ -1,15 +1,19 @@
 /** Events of an ONVIF camera: what it tells, for how long, and what goes wrong on the way. */
 import assert from "node:assert/strict";
 import * as v from "valibot";
+import { type FleetCamera, recordFleet } from "../../core/capture/fleet.ts";
 import { recordCamera } from "../../core/capture/recorder.ts";
 import { cameraTypes } from "../../core/sources/mod.ts";
 import { listenToOnvif, parseMessages } from "../../core/sources/onvif/events.ts";
+import { createBoard } from "../../core/status/board.ts";
 import type { CameraEvent } from "../../core/types.ts";
 import { type OnvifDeviceOptions, startOnvifDevice } from "../../simulators/onvif_device.ts";
 import {
   createFakeCamera,
   createMemorySpool,
+  createNotes,
   recorderOptions,
+  relabel,
   VIDEO_TRACK,
 } from "../support/capture_fakes.ts";
 import { createFakeClock } from "../support/fake_clock.ts";
@@ -235,6 +239,97 @@ Deno.test("a camera of type onvif that is recorded around events: only what happ
     new Set(spool.finished.flatMap(({ end }) => end?.tags ?? [])),
     new Set(["motion"]),
   );
+});
+
+/** A camera of type onvif in a fleet, whose pictures a test takes. */
+function startFleet(
+  world: Awaited<ReturnType<typeof createWorld>>,
+  events?: FleetCamera["events"],
+) {
+  const { clock, device, stop } = world;
+  const onvif = cameraTypes.onvif.open(
+    v.parse(cameraTypes.onvif.options, { url: device.url, ...LOGIN }),
+    testContext(clock),
+  );
+  const camera = createFakeCamera(clock, [VIDEO_TRACK]);
+  const source = Object.assign(camera, { events: onvif.events, tellsAlways: onvif.tellsAlways });
+  const spool = createMemorySpool();
+  const notes = createNotes();
+  const running = recordFleet({
+    ...{ accounts: [], board: createBoard(clock.now()), spool, clock, clipMs: 10_000 },
+    ...{ product: "test", rediscoverMs: 60_000, random: () => 0.5, log: () => notes },
+    encoder: () => Promise.resolve(relabel),
+    cameras: [{ name: "Yard", source, stallMs: 10_000, ...(events ? { events } : {}) }],
+  }, stop.signal);
+  return {
+    ...{ spool, notes, running },
+    shoot: async (seconds: number) => {
+      for (let i = 0; i < 2 * seconds; i++) {
+        camera.picture();
+        await clock.advance(500);
+      }
+    },
+    tags: () => spool.finished.map(({ end }) => end?.tags?.join() ?? ""),
+  };
+}
+
+Deno.test("a camera of type onvif that is recorded all the time: what happened is in its clips' tags", async () => {
+  await using world = await createWorld();
+  const fleet = startFleet(world);
+  await fleet.shoot(20);
+  world.events.set(true);
+  await fleet.shoot(10);
+  world.events.set(false);
+  await fleet.shoot(30);
+  world.stop.abort();
+  await settled(fleet.running, world.clock);
+  const tags = fleet.tags();
+  assert.ok(tags.length >= 6, `${tags.length} clips`);
+  assert.ok(tags.includes("motion") && tags.includes(""), tags.join(" | "));
+});
+
+Deno.test("a camera that tells no events is recorded all the time without a word, and not asked again", async () => {
+  await using world = await createWorld({ isDeaf: true });
+  const fleet = startFleet(world);
+  await fleet.shoot(120);
+  assert.deepEqual(fleet.notes.lines.filter((line) => /^(warn|error)/.test(line)), []);
+  assert.equal(world.calls("CreatePullPointSubscription"), 0);
+  assert.equal(world.calls("GetServices") + world.calls("GetCapabilities"), 2);
+  world.stop.abort();
+  await settled(fleet.running, world.clock);
+});
+
+Deno.test("where tags are asked for it is said once that there are none", async () => {
+  await using world = await createWorld({ isDeaf: true });
+  const fleet = startFleet(world, { mode: "continuous", tags: true, beforeMs: 0, afterMs: 1000 });
+  await fleet.shoot(60);
+  const warned = fleet.notes.lines.filter((line) => /^(warn|error)/.test(line));
+  assert.equal(warned.length, 1, warned.join("\n"));
+  assert.match(warned.join(), /no event service; clips have no tags/);
+  world.stop.abort();
+  await settled(fleet.running, world.clock);
+});
+
+Deno.test("where tags are not wanted the camera is not asked for events", async () => {
+  await using world = await createWorld();
+  const fleet = startFleet(world, { mode: "continuous", tags: false, beforeMs: 0, afterMs: 1000 });
+  world.events.set(true);
+  await fleet.shoot(30);
+  assert.equal(world.events.subscriptions, 0);
+  assert.deepEqual(new Set(fleet.tags()), new Set([""]));
+  world.stop.abort();
+  await settled(fleet.running, world.clock);
+});
+
+Deno.test("a camera in whose pictures motion is looked for has what it tells itself in its tags too", async () => {
+  await using world = await createWorld();
+  const fleet = startFleet(world, { mode: "motion", beforeMs: 0, afterMs: 1000 });
+  await fleet.shoot(20);
+  world.events.set(true, { topic: "tns1:RuleEngine/MyRuleDetector/PeopleDetect", item: "State" });
+  await fleet.shoot(20); // nothing here decodes, so everything is recorded
+  world.stop.abort();
+  await settled(fleet.running, world.clock);
+  assert.ok(fleet.tags().includes("person"), fleet.tags().join(" | "));
 });
 
 Deno.test("answers that are spoiled are read without harm", () => {

@@ -84,6 +84,7 @@ export function onvifSource(options: OnvifOptions, context: SourceContext): Sour
   };
   return {
     retryMs: OWN_CAMERA_RETRY_MS,
+    tellsAlways: true, // a request to a camera of one's own, which it answers after ten seconds
     async *events({ signal }) {
       yield* listenToOnvif({
         url: options.url,

@@ -50,6 +50,8 @@ const LEAST_PAUSE_MS = 1000;
 const FORGOTTEN_MS = 30 * 60_000;
 /** A camera's word is old by so much at most, ms; else the time of arrival counts. */
 const MAX_AGE_MS = 30_000;
+/** A camera without an event service gets one with new firmware or not at all, ms. */
+const NO_SERVICE_MS = 3_600_000;
 const MAX_MESSAGES = 100;
 const MAX_DETECTORS = 256;
 /** The last word to the camera may take so long, ms. */
@@ -156,7 +158,9 @@ async function subscribe(
   const { home, what } = client;
   const service = await client.service({ namespace: EVENTS, category: "Events" }, { signal });
   if (service === undefined) {
-    throw sourceError("protocol", `${what}: the camera tells no events: it has no event service`);
+    throw sourceError("protocol", `${what}: the camera tells no events: it has no event service`, {
+      retryAfterMs: NO_SERVICE_MS,
+    });
   }
   const header = (action: string, to: string): SoapHeader => ({
     ...{ action, to, messageId: randomUUID(), reference: "", namespaces: "" },
