@@ -224,6 +224,7 @@ class NexusSession {
         await this.#send(redirectPacket(fault.host ?? ""));
         return true;
       case "error":
+        this.#playing?.abort(); // there is nothing after it
         await this.#send(errorPacket(fault.code ?? 6, "internal"));
         return true;
       case "stall":
@@ -238,6 +239,7 @@ class NexusSession {
         this.#wire.close();
         return true;
       case "garbage":
+        this.#playing?.abort();
         await this.#send(Uint8Array.of(PACKET.longPlaybackPacket, 0x40, 0, 0, 0, 8, 1));
         return true;
       default:

@@ -130,9 +130,16 @@ Deno.test("a header of type 205 is not read before its five bytes are there", ()
   const reader = new PacketReader();
   const bytes = bytesOf("cd0000000d084d100018f02e22046742001f");
   for (const byte of bytes.subarray(0, -1)) {
-    assert.deepEqual(reader.push(Uint8Array.of(byte)), []);
+    assert.deepEqual([...reader.push(Uint8Array.of(byte))], []);
   }
-  assert.equal(reader.push(bytes.subarray(-1)).length, 1);
+  assert.equal([...reader.push(bytes.subarray(-1))].length, 1);
+});
+
+Deno.test("packets in front of one whose length is not believed are given out first", () => {
+  const reading = new PacketReader().push(bytesOf("010000c80000cd40000000"));
+  assert.equal(reading.next().value?.type, 1);
+  assert.equal(reading.next().value?.type, 200);
+  assert.throws(() => reading.next(), WireError);
 });
 
 Deno.test("a declared length beyond 5 MiB is refused, one below takes memory only as bytes come", () => {
@@ -141,11 +148,11 @@ Deno.test("a declared length beyond 5 MiB is refused, one below takes memory onl
     new DataView(bytes.buffer).setUint32(1, length);
     return bytes;
   };
-  assert.throws(() => new PacketReader().push(header(0xffffffff)), WireError);
-  assert.throws(() => new PacketReader().push(header(MAX_PAYLOAD_BYTES + 1)), WireError);
+  assert.throws(() => [...new PacketReader().push(header(0xffffffff))], WireError);
+  assert.throws(() => [...new PacketReader().push(header(MAX_PAYLOAD_BYTES + 1))], WireError);
   const readers = Array.from({ length: 200 }, () => new PacketReader());
   const before = Deno.memoryUsage().rss;
-  for (const reader of readers) reader.push(header(MAX_PAYLOAD_BYTES));
+  for (const reader of readers) assert.equal([...reader.push(header(MAX_PAYLOAD_BYTES))].length, 0);
   assert.ok(Deno.memoryUsage().rss - before < 64 * 2 ** 20, "memory was taken on trust");
 });
 
@@ -180,7 +187,7 @@ Deno.test("100,000 spoiled messages: nothing but a WireError comes out", () => {
     const sample = samples[round % samples.length] ?? new Uint8Array();
     const bytes = mutated(sample, random);
     try {
-      new PacketReader().push(bytes);
+      for (const _ of new PacketReader().push(bytes));
       for (const read of readers) read(bytes.subarray(3));
     } catch (error) {
       assert.ok(error instanceof WireError, String(error));

@@ -222,23 +222,31 @@ function withEnd(session: Session, onEnd: (error: unknown) => void): Session {
     hasEnded = true;
     onEnd(failure);
   };
-  const iterator = (async function* (): AsyncGenerator<AccessUnit, void, undefined> {
-    let failure: unknown;
-    try {
-      yield* { [Symbol.asyncIterator]: () => session[Symbol.asyncIterator]() };
-    } catch (error) {
-      failure = error;
-      throw error;
-    } finally {
-      end(failure);
-    }
-  })();
+  const units = session[Symbol.asyncIterator]();
+  const iterator: AsyncIterableIterator<AccessUnit, undefined> = {
+    // No generator: there are a hundred units in a second.
+    next: () =>
+      units.next().then((result) => {
+        if (!result.done) return result;
+        end(undefined);
+        return { done: true, value: undefined };
+      }, (failure) => {
+        end(failure);
+        throw failure;
+      }),
+    async return() {
+      await units.return?.();
+      end(undefined);
+      return { done: true, value: undefined };
+    },
+    [Symbol.asyncIterator]: () => iterator,
+  };
   return {
     tracks: session.tracks,
     [Symbol.asyncIterator]: () => iterator,
     async [Symbol.asyncDispose]() {
       await session[Symbol.asyncDispose]();
-      await iterator.return();
+      await units.return?.();
       try {
         end(undefined);
       } catch {

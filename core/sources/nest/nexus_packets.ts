@@ -72,24 +72,27 @@ export class PacketReader {
   /** The rest moves between two buffers, because packets are views of the one that it was in. */
   #spare: Uint8Array<ArrayBuffer> = new Uint8Array(0);
 
-  /** The packets that are whole now. @throws WireError for a length that is not believed */
-  push(bytes: Uint8Array): Packet[] {
-    const packets: Packet[] = [];
-    if (this.#length === 0) {
-      // Mostly packets end where the bytes that came end: nothing to copy.
-      const used = takePackets(bytes, packets);
-      if (used < bytes.length) this.#keep(bytes.subarray(used));
-      return packets;
+  /**
+   * The packets that are whole now; all of them are to be taken before the next bytes are given.
+   *
+   * @throws WireError for a length that is not believed, behind the packets before it
+   */
+  *push(bytes: Uint8Array): Generator<Packet, void, undefined> {
+    // Mostly packets end where the bytes that came end: nothing to copy.
+    const isHeld = this.#length > 0;
+    if (isHeld) this.#keep(bytes);
+    const all = isHeld ? this.#buffer.subarray(0, this.#length) : bytes;
+    let at = 0;
+    for (let next = packetAt(all, at); next !== undefined; next = packetAt(all, at)) {
+      at = next.end;
+      yield next;
     }
-    this.#keep(bytes);
-    const held = this.#buffer.subarray(0, this.#length);
-    const used = takePackets(held, packets);
-    if (used > 0) {
+    if (isHeld) {
+      if (at === 0) return;
       [this.#buffer, this.#spare] = [this.#spare, this.#buffer];
       this.#length = 0;
-      if (used < held.length) this.#keep(held.subarray(used));
     }
-    return packets;
+    if (at < all.length) this.#keep(all.subarray(at));
   }
 
   #keep(bytes: Uint8Array): void {
@@ -109,30 +112,27 @@ export class PacketReader {
   }
 }
 
-/** Takes whole packets from the start; gives how many bytes they have. */
-function takePackets(bytes: Uint8Array, packets: Packet[]): number {
-  let at = 0;
-  while (true) {
-    const left = bytes.length - at;
-    // `!` below: the bytes are there, as was just checked.
-    if (left < 3) return at;
-    const type = bytes[at]!;
-    const isLong = type === PACKET.longPlaybackPacket;
-    if (isLong && left < 5) return at;
-    const headerBytes = isLong ? 5 : 3;
-    const length = isLong
-      ? bytes[at + 1]! * 2 ** 24 + (bytes[at + 2]! << 16 | bytes[at + 3]! << 8 | bytes[at + 4]!)
-      : bytes[at + 1]! << 8 | bytes[at + 2]!;
-    if (length > MAX_PAYLOAD_BYTES) {
-      throw new WireError(`a packet declares ${length} bytes: expected no more than 5 MiB`);
-    }
-    if (left < headerBytes + length) return at;
-    packets.push({
-      type,
-      payload: bytes.subarray(at + headerBytes, at + headerBytes + length),
-    });
-    at += headerBytes + length;
+/** The packet that begins at `at`, and where it ends, if all of it is there. */
+function packetAt(
+  bytes: Uint8Array,
+  at: number,
+): Packet & { readonly end: number } | undefined {
+  const left = bytes.length - at;
+  // `!` below: the bytes are there, as was just checked.
+  if (left < 3) return undefined;
+  const type = bytes[at]!;
+  const isLong = type === PACKET.longPlaybackPacket;
+  if (isLong && left < 5) return undefined;
+  const headerBytes = isLong ? 5 : 3;
+  const length = isLong
+    ? bytes[at + 1]! * 2 ** 24 + (bytes[at + 2]! << 16 | bytes[at + 3]! << 8 | bytes[at + 4]!)
+    : bytes[at + 1]! << 8 | bytes[at + 2]!;
+  if (length > MAX_PAYLOAD_BYTES) {
+    throw new WireError(`a packet declares ${length} bytes: expected no more than 5 MiB`);
   }
+  if (left < headerBytes + length) return undefined;
+  const end = at + headerBytes + length;
+  return { type, payload: bytes.subarray(at + headerBytes, end), end };
 }
 
 /** A packet as bytes; a viewer sends no long ones. */

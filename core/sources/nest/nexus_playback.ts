@@ -8,6 +8,7 @@ import { makeAudioSpecificConfig, parseAdts } from "../../media/aac.ts";
 import { splitAnnexB } from "../../media/annexb.ts";
 import { MediaError } from "../../media/media_error.ts";
 import type { AccessUnit, AudioTrack, Clock, VideoTrack } from "../../types.ts";
+import { UnitBuffer } from "../unit_buffer.ts";
 import { type ChannelTime, NexusClock } from "./nexus_clock.ts";
 import { type Channel, CODEC, type PlaybackBegin, type PlaybackPart } from "./nexus_packets.ts";
 import { type AssembledPicture, PictureAssembler } from "./nexus_video.ts";
@@ -20,6 +21,10 @@ const MOST_TICKS = 10_000_000;
 
 /** Sound does not wait any longer for a picture that does not end. */
 const MAX_WAITING_SOUND = 64;
+
+const SOUND_CHUNK_BYTES = 16_384;
+/** An ADTS frame's length has 13 bits. */
+const MOST_ADTS_BYTES = 8192;
 
 const VIDEO_TRACK = 1;
 const AUDIO_TRACK = 2;
@@ -38,6 +43,10 @@ export interface PlaybackCounters {
 export class NexusPlayback {
   readonly #time: NexusClock;
   readonly #pictures = new PictureAssembler(VIDEO_TRACK);
+  readonly #frames = new UnitBuffer({
+    chunkBytes: SOUND_CHUNK_BYTES,
+    maxUnitBytes: MOST_ADTS_BYTES,
+  });
   #videoChannel: number | undefined;
   #audioChannel: number | undefined;
   /** When the picture under way was taken, µs of media time. */
@@ -139,6 +148,7 @@ export class NexusPlayback {
     this.#units.push({
       trackId: VIDEO_TRACK,
       data: picture.data,
+      release: picture.release,
       ptsUs: atUs,
       dtsUs: atUs,
       isKey: picture.isKey,
@@ -175,9 +185,10 @@ export class NexusPlayback {
           if (!isFirst) track = this.#audio;
         }
         const atUs = this.#time.takeUs("audio");
+        this.#frames.append(payload, at + frame.headerBytes, at + frame.frameBytes);
         this.#sound.push({
           trackId: AUDIO_TRACK,
-          data: payload.slice(at + frame.headerBytes, at + frame.frameBytes),
+          ...this.#frames.commit(),
           ptsUs: atUs,
           dtsUs: atUs,
           isKey: true,

@@ -16,6 +16,7 @@ import {
   sourceError,
   type Track,
 } from "../../types.ts";
+import { unitsOf } from "../unit_batches.ts";
 import type { NestAuth } from "./auth.ts";
 import { StreamCredentials, type TokenMemory } from "./nexus_credentials.ts";
 import {
@@ -94,19 +95,19 @@ const SOUND_MS = 1000;
 export async function openNexusSession(options: NexusSessionOptions): Promise<NexusSession> {
   options.signal.throwIfAborted();
   const player = new NexusPlayer(options);
-  const units = player.units();
+  const batches = player.batches();
   /** Units that came while the tracks were not known yet. */
   const held: AccessUnit[] = [];
   const { clock } = options;
   let firstPictureMs: number | undefined;
   try {
     while (true) {
-      const { done, value } = await units.next();
+      const { done, value } = await batches.next();
       if (done) {
         options.signal.throwIfAborted();
         throw sourceError("offline", `${options.camera.label}: the live stream ended at once`);
       }
-      held.push(value);
+      held.push(...value);
       if (player.video) firstPictureMs ??= clock.monotonic();
       const waitedMs = firstPictureMs === undefined ? 0 : clock.monotonic() - firstPictureMs;
       if (player.video && (!player.hasSound || player.audio || waitedMs > SOUND_MS)) break;
@@ -120,17 +121,15 @@ export async function openNexusSession(options: NexusSessionOptions): Promise<Ne
   const firstUs = held.find(({ trackId }) => trackId === video?.id)?.ptsUs ?? 0;
   const isKnown = (unit: AccessUnit) => tracks.some(({ id }) => id === unit.trackId);
 
-  const iterator = (async function* (): AsyncGenerator<AccessUnit, void, undefined> {
+  const iterator = unitsOf((async function* (): AsyncGenerator<readonly AccessUnit[]> {
     try {
       // Sound from before the first picture would begin the recording with nothing to see.
-      for (const unit of held.splice(0)) {
-        if (isKnown(unit) && unit.ptsUs >= firstUs) yield unit;
-      }
-      for await (const unit of units) if (isKnown(unit)) yield unit;
+      yield held.splice(0).filter((unit) => isKnown(unit) && unit.ptsUs >= firstUs);
+      for await (const units of batches) yield units.filter(isKnown);
     } finally {
       await player.close();
     }
-  })();
+  })());
   return {
     tracks,
     get counters() {
@@ -212,7 +211,7 @@ class NexusPlayer {
   }
 
   /** Everything that is played; ends quietly when closed, else throws why it ended. */
-  async *units(): AsyncGenerator<AccessUnit, void, undefined> {
+  async *batches(): AsyncGenerator<AccessUnit[], void, undefined> {
     const { signal } = this.#closing;
     let addresses = this.#options.addresses;
     /** Those that were not tried yet. */
@@ -225,7 +224,7 @@ class NexusPlayer {
         if (signal.aborted) return; // closed while the connection came about
         this.#stream?.send(this.#hello(token));
         token = undefined;
-        const refused = yield* this.#connectionUnits();
+        const refused = yield* this.#playConnection();
         if (signal.aborted) return;
         if (this.#redirectTo) {
           others = addresses = [this.#redirectTo];
@@ -338,7 +337,7 @@ class NexusPlayer {
    * What one connection gives. Returns when it is over: a token where the server hung up on the one
    * before, which is to be shown on a new connection.
    */
-  async *#connectionUnits(): AsyncGenerator<AccessUnit, StreamToken | undefined, undefined> {
+  async *#playConnection(): AsyncGenerator<AccessUnit[], StreamToken | undefined, undefined> {
     const stream = this.#stream;
     if (!stream) return undefined;
     const reader = new PacketReader();
@@ -349,6 +348,10 @@ class NexusPlayer {
       for await (const bytes of stream.incoming) {
         this.#isMute = false;
         for (const packet of reader.push(bytes)) {
+          if (isMedia(packet)) {
+            this.#play(packet.payload);
+            continue;
+          }
           const step = await this.#take(packet, pending !== undefined);
           if (step === "over") isOver = true;
           else if (step === "accepted") pending = undefined;
@@ -358,9 +361,10 @@ class NexusPlayer {
           }
           if (isOver) break;
         }
-        for (const unit of this.#playback.take()) {
+        const units = this.#playback.take();
+        if (units.length > 0) {
           this.#isHeld = true;
-          yield unit;
+          yield units;
           this.#isHeld = false;
         }
         if (isOver) break;
@@ -372,7 +376,7 @@ class NexusPlayer {
     this.#connection.abort();
     await stream.close();
     this.#playback.end({ brokenOff: failure !== undefined || !isOver });
-    yield* this.#playback.take();
+    yield this.#playback.take();
     const isTold = this.#stalled || this.#isMute || this.#closing.signal.aborted;
     if (failure && !isTold && pending === undefined) {
       const { error } = failure;
@@ -389,6 +393,14 @@ class NexusPlayer {
     return this.#stalled ? undefined : pending;
   }
 
+  /** Takes a piece of picture or sound. */
+  #play(payload: Uint8Array): void {
+    const part = readPlaybackPart(payload);
+    if (this.#state !== "playing" || !this.#isOurs(part.sessionId)) return;
+    this.#lastMediaMs = this.#options.clock.monotonic();
+    this.#playback.add(part);
+  }
+
   /**
    * Does what a packet asks for: `over` where the connection has done its work, a token where one is
    * to be shown.
@@ -398,14 +410,6 @@ class NexusPlayer {
     isAuthorizing: boolean,
   ): Promise<"over" | "accepted" | StreamToken | undefined> {
     switch (type) {
-      case PACKET.playbackPacket:
-      case PACKET.longPlaybackPacket: {
-        const part = readPlaybackPart(payload);
-        if (this.#state !== "playing" || !this.#isOurs(part.sessionId)) return undefined;
-        this.#lastMediaMs = this.#options.clock.monotonic();
-        this.#playback.add(part);
-        return undefined;
-      }
       case PACKET.ok:
         this.#credentials.accepted();
         if (this.#state === "greeting") {
@@ -423,6 +427,7 @@ class NexusPlayer {
           );
         }
         this.#state = "playing";
+        this.#stream?.gather();
         return undefined;
       }
       case PACKET.error:
@@ -493,6 +498,10 @@ class NexusPlayer {
     this.#redirectTo = to;
     return "over";
   }
+}
+
+function isMedia({ type }: Packet): boolean {
+  return type === PACKET.playbackPacket || type === PACKET.longPlaybackPacket;
 }
 
 const ERRORS: Readonly<Record<number, string>> = {

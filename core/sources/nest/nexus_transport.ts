@@ -6,8 +6,8 @@
  * @module
  */
 import { isIP } from "node:net";
-import { connect, type TLSSocket } from "node:tls";
 import { type Clock, sourceError } from "../../types.ts";
+import { connectSecurely, createSocketReader } from "../secure_socket.ts";
 import { clientFrame, FrameReader, readHandshake, webSocketRequest } from "../websocket.ts";
 
 /** How a server is reached. */
@@ -22,8 +22,13 @@ export interface NexusAddress {
 
 /** A connection. */
 export interface NexusStream {
-  /** What comes; ends when the server closes, throws a source error when it breaks. */
+  /**
+   * What comes, in pieces that are good until the next one is asked for; ends when the server closes,
+   * throws a source error when it breaks.
+   */
   readonly incoming: AsyncIterable<Uint8Array>;
+  /** From now on what comes is read at the common moments (`read_pace.ts`). */
+  gather(): void;
   send(bytes: Uint8Array): void;
   /** Sends what was given to it, if that goes quickly, and closes. May be called again. */
   close(): Promise<void>;
@@ -41,7 +46,6 @@ export interface ConnectOptions {
 }
 
 const CONNECT_MS = 5000;
-const KEEP_ALIVE_MS = 30_000;
 /** A viewer sends a few hundred bytes in a minute: a server that takes none is dead. */
 const MAX_UNSENT_BYTES = 1 << 20;
 
@@ -56,145 +60,134 @@ export async function connectNexus(
   address: NexusAddress,
   options: ConnectOptions,
 ): Promise<NexusStream> {
-  options.signal.throwIfAborted();
-  const socket = connect({
-    host: address.hostname,
-    port: address.port,
-    ...(isIP(address.hostname) === 0 ? { servername: address.hostname } : {}),
-    // Deno trusts it beside its own list.
-    ...(options.ca === undefined ? {} : { ca: [options.ca] }),
-  });
-  try {
-    return await within(CONNECT_MS, socket, address, options, async () => {
-      await secured(socket, address);
-      socket.setKeepAlive(true, KEEP_ALIVE_MS);
-      socket.setNoDelay(true);
-      return address.transport === "tls"
-        ? plainStream(socket, address, options.clock)
-        : await webSocketStream(socket, address, options);
-    });
-  } catch (error) {
-    socket.destroy();
-    throw error;
-  }
-}
-
-/** Lets `work` take no longer than `ms`; an abort or the end of the time breaks the socket. */
-async function within<T>(
-  ms: number,
-  socket: TLSSocket,
-  address: NexusAddress,
-  { signal, clock }: ConnectOptions,
-  work: () => Promise<T>,
-): Promise<T> {
-  const done = new AbortController();
-  const stopped = Promise.withResolvers<never>();
-  const onAbort = () => stopped.reject(signal.reason);
+  const { signal, clock, ca } = options;
+  signal.throwIfAborted();
+  /** Up when it takes too long, or is not wanted any more. */
+  const giveUp = new AbortController();
+  const onAbort = () => giveUp.abort(signal.reason);
   signal.addEventListener("abort", onAbort, { once: true });
-  clock.sleep(ms, { signal: done.signal }).then(
+  const connected = new AbortController();
+  clock.sleep(CONNECT_MS, { signal: connected.signal }).then(
     () =>
-      stopped.reject(
-        sourceError("offline", `${describeAddress(address)}: no connection within ${ms / 1000} s`),
-      ),
+      giveUp.abort(sourceError(
+        "offline",
+        `${describeAddress(address)}: no connection within ${CONNECT_MS / 1000} s`,
+      )),
     () => {}, // it was there in time
   );
-  const working = work();
   try {
-    return await Promise.race([working, stopped.promise]);
+    const socket = createSocket(
+      await connectSecurely({
+        ...{ hostname: address.hostname, port: address.port, signal: giveUp.signal },
+        caCerts: ca === undefined ? [] : [ca],
+      }),
+      { address, clock },
+    );
+    return address.transport === "tls"
+      ? socket
+      : await overWebSocket(socket, { address, options, signal: giveUp.signal });
   } catch (error) {
-    working.catch(() => {}); // it fails too, with the socket
-    socket.destroy();
-    throw error;
+    giveUp.signal.throwIfAborted();
+    throw transportError(error, address);
   } finally {
-    done.abort();
+    connected.abort();
     signal.removeEventListener("abort", onAbort);
   }
 }
 
-function secured(socket: TLSSocket, address: NexusAddress): Promise<void> {
-  return new Promise((resolve, reject) => {
-    socket.once("secureConnect", () => resolve());
-    socket.once("error", (error) => reject(transportError(error, address)));
-    socket.once("close", () => reject(transportError(new Error("connection closed"), address)));
-  });
-}
-
-function transportError(error: Error, address: NexusAddress) {
-  const code = "code" in error && typeof error.code === "string" ? error.code : "";
-  const text = `${code} ${error.message}`;
+function transportError(error: unknown, address: NexusAddress): Error {
+  if (error instanceof Error && "sourceErrorKind" in error) return error;
+  const text = error instanceof Error ? error.message : String(error);
   const what = describeAddress(address);
-  if (/refused/i.test(text)) return sourceError("offline", `${what}: connection refused`);
-  if (/notfound|dns|lookup|EAI_/i.test(text)) {
-    return sourceError("offline", `${what}: the host name is not known`);
-  }
-  if (/cert|self.signed|issuer|altname|verify|unknownca|tls|ssl|handshake/i.test(text)) {
-    return sourceError(
-      "protocol",
-      `${what}: the server's TLS certificate was not accepted (${error.message}): if it is a server ` +
-        `of your own, give the file of its authority in "ca"`,
-    );
-  }
-  return sourceError("offline", `${what}: the connection broke (${error.message})`);
-}
-
-/** What a socket brings, with its errors as source errors. */
-async function* bytesOf(socket: TLSSocket, address: NexusAddress): AsyncGenerator<Uint8Array> {
-  try {
-    for await (const chunk of socket) yield chunk as Uint8Array;
-  } catch (error) {
-    throw transportError(error instanceof Error ? error : new Error(String(error)), address);
-  } finally {
-    socket.destroy();
-  }
+  const reason = /refused/i.test(text)
+    ? "connection refused"
+    : /lookup|not known|resolve|No address/i.test(text)
+    ? "the host name is not known"
+    : /certificate|UnknownIssuer|NotValidForName/i.test(text)
+    ? undefined
+    : `the connection broke (${text})`;
+  if (reason !== undefined) return sourceError("offline", `${what}: ${reason}`, { cause: error });
+  return sourceError(
+    "protocol",
+    `${what}: the server's TLS certificate was not accepted (${text}): if it is a server of your ` +
+      `own, give the file of its authority in "ca"`,
+    { cause: error },
+  );
 }
 
 /** How long what is unsent may hold up closing, ms. */
 const CLOSE_MS = 200;
 
-/** How a socket is written to and closed. */
-function writerOf(
-  socket: TLSSocket,
-  clock: Clock,
-): { send(bytes: Uint8Array): void; close(): Promise<void> } {
-  let sent: Promise<void> | undefined;
+/** A connection as a stream of bytes. */
+function createSocket(
+  conn: Deno.TlsConn,
+  { address, clock }: { readonly address: NexusAddress; readonly clock: Clock },
+): NexusStream {
+  const reader = createSocketReader(conn, clock);
+  let isClosed = false;
+  let unsentBytes = 0;
+  let sent: Promise<void> = Promise.resolve();
+
+  const destroy = () => {
+    if (isClosed) return;
+    isClosed = true;
+    reader.stop();
+    try {
+      conn.close();
+    } catch {
+      // The server was faster.
+    }
+  };
+
+  const write = async (bytes: Uint8Array): Promise<void> => {
+    try {
+      for (let at = 0; at < bytes.length && !isClosed;) at += await conn.write(bytes.subarray(at));
+    } catch {
+      // Whoever reads is told.
+    }
+    unsentBytes -= bytes.length;
+  };
+
+  const incoming = async function* (): AsyncGenerator<Uint8Array> {
+    try {
+      yield* reader.pieces();
+    } catch (error) {
+      if (!isClosed) throw transportError(error, address);
+    } finally {
+      destroy();
+    }
+  };
+
   return {
+    incoming: incoming(),
+    gather: reader.gather,
     send(bytes) {
-      if (socket.destroyed) return;
-      if (socket.writableLength > MAX_UNSENT_BYTES) return void socket.destroy();
-      const written = Promise.withResolvers<void>();
-      socket.write(bytes, () => written.resolve());
-      sent = written.promise;
-      sent.then(() => sent === written.promise ? sent = undefined : undefined);
+      if (isClosed) return;
+      unsentBytes += bytes.length;
+      if (unsentBytes > MAX_UNSENT_BYTES) return destroy();
+      sent = sent.then(() => write(bytes));
     },
     async close() {
-      if (socket.closed) return;
-      const closed = new Promise<void>((resolve) => socket.once("close", () => resolve()));
-      if (sent && !socket.destroyed) {
-        const done = new AbortController();
-        const tooLong = clock.sleep(CLOSE_MS, { signal: done.signal }).catch(() => {});
-        await Promise.race([sent, tooLong, closed]);
-        done.abort();
-      }
-      socket.destroy();
-      await closed;
+      if (isClosed) return;
+      reader.stop();
+      const done = new AbortController();
+      const tooLong = clock.sleep(CLOSE_MS, { signal: done.signal }).catch(() => {});
+      await Promise.race([sent.then(() => conn.closeWrite()).catch(() => {}), tooLong]);
+      done.abort();
+      destroy();
     },
   };
 }
 
-function plainStream(socket: TLSSocket, address: NexusAddress, clock: Clock): NexusStream {
-  socket.on("error", () => {}); // whoever reads gets it too
-  return {
-    incoming: bytesOf(socket, address),
-    ...writerOf(socket, clock),
-  };
-}
-
-async function webSocketStream(
-  socket: TLSSocket,
-  address: NexusAddress,
-  { random, userAgent, clock }: ConnectOptions,
+/** The same within a WebSocket. */
+async function overWebSocket(
+  socket: NexusStream,
+  { address, options: { random, userAgent }, signal }: {
+    readonly address: NexusAddress;
+    readonly options: ConnectOptions;
+    readonly signal: AbortSignal;
+  },
 ): Promise<NexusStream> {
-  socket.on("error", () => {}); // whoever reads gets it too
   const randomBytes = (count: number) =>
     Uint8Array.from({ length: count }, () => Math.floor(random() * 256));
   const { bytes, accept } = webSocketRequest({
@@ -203,33 +196,41 @@ async function webSocketStream(
     headers: { "Origin": "https://home.nest.com", "User-Agent": userAgent },
     nonce: randomBytes(16),
   });
-  const { send, close } = writerOf(socket, clock);
-  send(bytes);
-  const chunks = bytesOf(socket, address);
+  const giveUp = () => void socket.close();
+  signal.addEventListener("abort", giveUp, { once: true });
+  const chunks = socket.incoming[Symbol.asyncIterator]();
   let head = new Uint8Array(0);
-  let rest: Uint8Array | undefined;
-  while (rest === undefined) {
-    const { done, value } = await chunks.next();
-    if (done) {
-      throw sourceError("offline", `${describeAddress(address)}: closed during the handshake`);
+  let first: Uint8Array | undefined;
+  try {
+    signal.throwIfAborted();
+    socket.send(bytes);
+    while (first === undefined) {
+      const { done, value } = await chunks.next();
+      if (done) {
+        throw sourceError("offline", `${describeAddress(address)}: closed during the handshake`);
+      }
+      const grown = new Uint8Array(head.length + value.length);
+      grown.set(head);
+      grown.set(value, head.length);
+      head = grown;
+      const used = asSourceError(address, () => readHandshake(head, accept));
+      if (used !== undefined) first = head.subarray(used);
     }
-    const grown = new Uint8Array(head.length + value.length);
-    grown.set(head);
-    grown.set(value, head.length);
-    head = grown;
-    const used = asSourceError(address, () => readHandshake(head, accept));
-    if (used !== undefined) rest = head.subarray(used);
+  } catch (error) {
+    await socket.close();
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", giveUp);
   }
-  const first = rest;
-  const incoming = async function* (): AsyncGenerator<Uint8Array> {
+  const incoming = async function* (rest: Uint8Array): AsyncGenerator<Uint8Array> {
     const frames = new FrameReader();
     const take = (part: Uint8Array) => {
       const { data, pings, closed } = asSourceError(address, () => frames.push(part));
-      for (const ping of pings) send(clientFrame("pong", ping, randomBytes(4)));
+      for (const ping of pings) socket.send(clientFrame("pong", ping, randomBytes(4)));
       return { data, closed };
     };
     try {
-      for (let part: Uint8Array = first;;) {
+      for (let part = rest;;) {
         const { data, closed } = take(part);
         yield* data;
         if (closed) return;
@@ -238,13 +239,13 @@ async function webSocketStream(
         part = value;
       }
     } finally {
-      await chunks.return(undefined);
+      await chunks.return?.(undefined);
     }
   };
   return {
-    incoming: incoming(),
-    send: (payload) => send(clientFrame("binary", payload, randomBytes(4))),
-    close,
+    ...socket,
+    incoming: incoming(first),
+    send: (payload) => socket.send(clientFrame("binary", payload, randomBytes(4))),
   };
 }
 

@@ -9,11 +9,14 @@ import { BitReader, unescapeNal } from "../../media/bits.ts";
 import { H264_NAL, h264NalType, makeAvcConfig, parseH264Sps } from "../../media/h264.ts";
 import { MediaError } from "../../media/media_error.ts";
 import type { VideoTrack } from "../../types.ts";
+import { UnitBuffer } from "../unit_buffer.ts";
 
 /** A picture with what belongs to it. */
 export interface AssembledPicture {
-  /** NAL units with 4-byte lengths; in a buffer of its own. */
+  /** NAL units with 4-byte lengths. */
   readonly data: Uint8Array;
+  /** Gives the bytes back. */
+  readonly release: () => void;
   readonly isKey: boolean;
   /** The description, where it is new with this picture. */
   readonly track?: VideoTrack;
@@ -28,13 +31,15 @@ export interface AssemblerCounters {
 /** A picture of more is nonsense. */
 const MAX_NALS = 200;
 const MAX_PICTURE_BYTES = 4 * 2 ** 20;
-const FIRST_BYTES = 64 * 1024;
+const FIRST_CHUNK_BYTES = 262_144;
 
 /** Puts pictures together. */
 export class PictureAssembler {
   readonly #trackId: number;
-  #data = new Uint8Array(FIRST_BYTES);
-  #length = 0;
+  readonly #buffer = new UnitBuffer({
+    chunkBytes: FIRST_CHUNK_BYTES,
+    maxUnitBytes: MAX_PICTURE_BYTES,
+  });
   #nals = 0;
   #slices = 0;
   #isKey = false;
@@ -88,25 +93,13 @@ export class PictureAssembler {
       default:
         return; // delimiters and filler belong into no MP4
     }
-    const wanted = this.#length + 4 + nal.length;
-    if (++this.#nals > MAX_NALS || wanted > MAX_PICTURE_BYTES) {
+    if (++this.#nals > MAX_NALS || this.#buffer.wouldOverflow(4 + nal.length)) {
       this.#isBad = true;
       return;
     }
-    if (wanted > this.#data.length) {
-      const grown = new Uint8Array(
-        Math.max(wanted, Math.min(MAX_PICTURE_BYTES, 2 * this.#data.length)),
-      );
-      grown.set(this.#data.subarray(0, this.#length));
-      this.#data = grown;
-    }
-    const at = this.#length;
-    this.#data[at] = nal.length >>> 24;
-    this.#data[at + 1] = nal.length >>> 16;
-    this.#data[at + 2] = nal.length >>> 8;
-    this.#data[at + 3] = nal.length;
-    this.#data.set(nal, at + 4);
-    this.#length = wanted;
+    const length = this.#buffer.beginLength();
+    this.#buffer.append(nal, 0, nal.length);
+    this.#buffer.setLength(length);
   }
 
   /**
@@ -119,30 +112,38 @@ export class PictureAssembler {
     const isKey = this.#isKey;
     const slices = this.#slices;
     const isCut = brokenOff && slices < this.#usualSlices;
-    const data = this.#data.slice(0, this.#length);
     const isBad = this.#isBad;
-    this.#length = 0;
     this.#nals = 0;
     this.#slices = 0;
     this.#isKey = false;
     this.#isBad = false;
+    const track = this.#judge({ isKey, slices, isBad: isBad || isCut });
+    if (!this.#isDecodable || slices === 0) {
+      this.#buffer.truncate(0);
+      if (slices > 0) this.counters.dropped++;
+      return undefined;
+    }
+    return { ...this.#buffer.commit(), isKey, ...(track ? { track } : {}) };
+  }
+
+  /** Decides whether decoding can go on with a picture. @returns its description where it is new */
+  #judge(
+    { isKey, slices, isBad }: {
+      readonly isKey: boolean;
+      readonly slices: number;
+      readonly isBad: boolean;
+    },
+  ): VideoTrack | undefined {
     if (slices === 0) return undefined;
-    if (isBad || isCut) {
+    if (isBad) {
       this.#isDecodable = false;
-      this.counters.dropped++;
       return undefined;
     }
     this.#usualSlices = slices;
-    let track: VideoTrack | undefined;
-    if (isKey) {
-      track = this.#newTrack();
-      this.#isDecodable = this.#track !== undefined;
-    }
-    if (!this.#isDecodable) {
-      this.counters.dropped++;
-      return undefined;
-    }
-    return { data, isKey, ...(track ? { track } : {}) };
+    if (!isKey) return undefined;
+    const track = this.#newTrack();
+    this.#isDecodable = this.#track !== undefined;
+    return track;
   }
 
   /** What comes next does not follow what came: a new connection, or something was left out. */

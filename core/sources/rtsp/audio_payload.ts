@@ -17,7 +17,7 @@ import { makeOpusConfig, opusPacketSamples } from "../../media/opus.ts";
 import type { AudioTrack } from "../../types.ts";
 import type { RtpHandler } from "./rtp_receiver.ts";
 import { parseHex, type SdpMedia } from "./sdp.ts";
-import { type CommittedUnit, UnitBuffer } from "./unit_buffer.ts";
+import { type CommittedUnit, UnitBuffer } from "../unit_buffer.ts";
 
 /** A frame of sound as it comes out. */
 export interface AssembledSound extends CommittedUnit {

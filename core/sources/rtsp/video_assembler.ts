@@ -18,7 +18,7 @@ import { H264_NAL, h264NalType, makeAvcConfig, parseH264Sps } from "../../media/
 import { H265_NAL, h265NalType, makeHevcConfig, parseH265Sps } from "../../media/h265.ts";
 import { MediaError } from "../../media/media_error.ts";
 import type { VideoTrack } from "../../types.ts";
-import { type CommittedUnit, UnitBuffer } from "./unit_buffer.ts";
+import { type CommittedUnit, UnitBuffer } from "../unit_buffer.ts";
 
 /** A picture as it comes out. */
 export interface AssembledPicture extends CommittedUnit {
