@@ -18,12 +18,6 @@ import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { Agent as HttpAgent } from "node:http";
 import { Agent as HttpsAgent } from "node:https";
-import {
-  AnonymousCredential,
-  BlobServiceClient,
-  newPipeline,
-  StorageSharedKeyCredential,
-} from "@azure/storage-blob";
 import type { TokenCredential } from "@azure/identity";
 import { defineSink, SinkError, sinkErrorKind } from "../mod.ts";
 import type {
@@ -143,7 +137,9 @@ class AzureBlobSink implements Sink {
         clientSecret: credentials.clientSecret,
       });
       const ca = caFile === undefined ? undefined : await this.#readCa(caFile);
-      this.#connection = this.#makeConnection(texts, known, { token, ca });
+      // Loaded by who stores there: Azure's library takes more memory than a camera.
+      const sdk = await import("@azure/storage-blob");
+      this.#connection = this.#makeConnection(sdk, { texts, account: known, token, ca });
     }
     return this.#connection;
   }
@@ -157,9 +153,14 @@ class AzureBlobSink implements Sink {
   }
 
   #makeConnection(
-    texts: string,
-    account: Account,
-    { token, ca }: { readonly token?: TokenCredential; readonly ca?: string },
+    { AnonymousCredential, BlobServiceClient, newPipeline, StorageSharedKeyCredential }:
+      typeof import("@azure/storage-blob"),
+    { texts, account, token, ca }: {
+      readonly texts: string;
+      readonly account: Account;
+      readonly token: TokenCredential | undefined;
+      readonly ca: string | undefined;
+    },
   ): Connection {
     if (account.sas?.oneContainer && account.container === undefined) {
       if (this.#options.container.includes(CAMERA)) {

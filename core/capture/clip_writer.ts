@@ -24,8 +24,12 @@ import type { EventMarks } from "./event_marks.ts";
 
 /** See {@linkcode createClipWriter}. */
 export interface ClipWriter {
-  /** Takes the next unit in decode order. @throws if the spool cannot take it */
-  write(unit: AccessUnit): Promise<void>;
+  /**
+   * Takes the next unit in decode order. What it returns is to be waited for; most units need no wait.
+   *
+   * @throws or rejects if the spool cannot take it
+   */
+  write(unit: AccessUnit): Promise<void> | undefined;
   /** Ends the open clip, if there is one, and waits until every clip is durable; the last call. */
   finish(): Promise<void>;
 }
@@ -278,9 +282,31 @@ export function createClipWriter(options: ClipWriterOptions): ClipWriter {
     finishing.add(done);
   }
 
-  async function writePicture(unit: AccessUnit): Promise<void> {
-    closeEndings(({ endUs }) => unit.dtsUs - endUs > LATE_SOUND_US);
-    const sound = belongsToNextClip(unit) ? await cut(unit) : early;
+  function writePicture(unit: AccessUnit): Promise<void> | undefined {
+    if (endings.length > 0) closeEndings(({ endUs }) => unit.dtsUs - endUs > LATE_SOUND_US);
+    if (!recording || belongsToNextClip(unit)) return writeFirst(unit);
+    note(unit);
+    recording.lastMs = unit.capturedAtMs;
+    const first = pictures[0];
+    if (first && (unit.isKey || unit.dtsUs - first.dtsUs >= fragmentUs)) {
+      return flush(unit.dtsUs).then(() => void pictures.push(unit));
+    }
+    pictures.push(unit);
+    return undefined;
+  }
+
+  /** Begins a clip with the picture, if it can. */
+  async function writeFirst(unit: AccessUnit): Promise<void> {
+    const sound = recording ? await cut(unit) : early;
+    note(unit);
+    if (!unit.isKey) return; // nothing can be decoded before a key unit
+    await begin(unit, sound.filter(({ ptsUs }) => ptsUs >= unit.ptsUs));
+    early = [];
+    pictures.push(unit);
+  }
+
+  /** What the next pictures are measured by. */
+  function note(unit: AccessUnit): void {
     if (unit.track) tracks.set(unit.track.id, unit.track);
     if (unit.isKey) {
       if (lastKeyUs !== undefined) gopUs = unit.dtsUs - lastKeyUs;
@@ -288,15 +314,6 @@ export function createClipWriter(options: ClipWriterOptions): ClipWriter {
     }
     if (unit.dtsUs > lastVideoUs && lastVideoUs > 0) frameUs = unit.dtsUs - lastVideoUs;
     lastVideoUs = unit.dtsUs;
-    if (!recording) {
-      if (!unit.isKey) return; // nothing can be decoded before a key unit
-      await begin(unit, sound.filter(({ ptsUs }) => ptsUs >= unit.ptsUs));
-      early = [];
-    }
-    if (recording) recording.lastMs = unit.capturedAtMs;
-    const first = pictures[0];
-    if (first && (unit.isKey || unit.dtsUs - first.dtsUs >= fragmentUs)) await flush(unit.dtsUs);
-    pictures.push(unit);
   }
 
   function writeSound(unit: AccessUnit): void {
@@ -318,6 +335,7 @@ export function createClipWriter(options: ClipWriterOptions): ClipWriter {
     const sound = owner?.sound ?? early;
     sound.push(unit);
     if (sound.length > MAX_SOUND_UNITS) sound.shift();
+    if (endings.length === 0) return;
     closeEndings(({ awaited, cutUs }) =>
       unit.ptsUs >= cutUs && awaited.delete(unit.trackId) && awaited.size === 0
     );
@@ -337,10 +355,11 @@ export function createClipWriter(options: ClipWriterOptions): ClipWriter {
   }
 
   return {
-    async write(unit) {
-      if (finished) return;
-      if (unit.trackId === videoId) await writePicture(unit);
-      else writeSound(unit);
+    write(unit) {
+      if (finished) return undefined;
+      if (unit.trackId === videoId) return writePicture(unit);
+      writeSound(unit);
+      return undefined;
     },
     async finish() {
       finished = true;

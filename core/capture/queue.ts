@@ -41,6 +41,8 @@ export interface UnitQueueOptions {
 
 const MAX_STRIDE = 16;
 
+const DONE: IteratorResult<AccessUnit, undefined> = { done: true, value: undefined };
+
 /** When nothing has waited for long for such a time, twice as many are taken again, ms. */
 const RECOVERED_MS = 1000;
 
@@ -48,13 +50,15 @@ const RECOVERED_MS = 1000;
 export function createUnitQueue(options: UnitQueueOptions): UnitQueue {
   const { maxUnits, maxBytes, maxWaitMs = Infinity, allKey, videoTrackId, onShed } = options;
   let units: AccessUnit[] = [];
-  /** When each of them came. */
+  /** When each of them came, where that counts. */
   let since: number[] = [];
+  const thins = maxWaitMs < Infinity;
   let thinnedAtMs = -Infinity;
   let waitedAtMs = -Infinity;
   let bytes = 0;
   let ended = false;
-  let wake: (() => void) | undefined;
+  /** Who waits for the next unit. */
+  let reader: ((result: IteratorResult<AccessUnit, undefined>) => void) | undefined;
   // Even shedding of pictures: one of `stride` incoming ones is taken.
   let stride = 1;
   let phase = 0;
@@ -94,7 +98,7 @@ export function createUnitQueue(options: UnitQueueOptions): UnitQueue {
 
   function acceptPicture(): boolean {
     if (isFull()) halve();
-    if (maxWaitMs < Infinity) keepShort();
+    if (thins) keepShort();
     if (units.length > maxUnits / 4) takenWhileShort = 0;
     else if (stride > 1 && ++takenWhileShort >= maxUnits) {
       stride /= 2;
@@ -122,31 +126,35 @@ export function createUnitQueue(options: UnitQueueOptions): UnitQueue {
       }
       const track = unit.track ?? shedTracks.get(unit.trackId);
       shedTracks.delete(unit.trackId);
-      units.push(track === unit.track ? unit : { ...unit, track });
-      since.push(options.monotonic());
+      const value = track === unit.track ? unit : { ...unit, track };
+      if (reader !== undefined) {
+        reader({ done: false, value });
+        reader = undefined;
+        return;
+      }
+      units.push(value);
+      if (thins) since.push(options.monotonic());
       bytes += unit.data.length;
-      wake?.();
     },
     end() {
       ended = true;
-      wake?.();
+      reader?.(DONE);
     },
     get length() {
       return units.length;
     },
-    async *[Symbol.asyncIterator]() {
-      while (true) {
-        const unit = units.shift();
-        if (unit) {
-          since.shift();
-          bytes -= unit.data.length;
-          yield unit;
-        } else if (ended) return;
-        else {
-          await new Promise<void>((resolve) => wake = resolve);
-          wake = undefined;
+    // By hand, because a generator takes three turns of the microtask queue for each unit.
+    [Symbol.asyncIterator]: () => ({
+      next() {
+        const value = units.shift();
+        if (value === undefined) {
+          return ended ? Promise.resolve(DONE) : new Promise((resolve) => reader = resolve);
         }
-      }
-    },
+        since.shift();
+        bytes -= value.data.length;
+        return Promise.resolve({ done: false, value });
+      },
+      return: () => Promise.resolve(DONE),
+    }),
   };
 }

@@ -177,9 +177,9 @@ export async function recordCamera(options: RecorderOptions, signal: AbortSignal
     let recorded = false;
     try {
       await recordSession({ ...options, timelapseOf: timelapse, gate, motion, marks }, signal, {
-        onPicture() {
-          lastPictureMs = clock.monotonic();
-          firstPictureMs ??= lastPictureMs;
+        onPicture(nowMs) {
+          lastPictureMs = nowMs;
+          firstPictureMs ??= nowMs;
         },
         onRecorded() {
           if (recorded) return;
@@ -220,8 +220,8 @@ export async function recordCamera(options: RecorderOptions, signal: AbortSignal
 
 /** What is told of a session while it lasts. */
 interface SessionEvents {
-  /** A picture came from the camera. */
-  onPicture(): void;
+  /** A picture came from the camera, now by the monotonic clock. */
+  onPicture(nowMs: number): void;
   /** Something has come onto the disk. */
   onRecorded(): void;
 }
@@ -281,7 +281,7 @@ async function recordSession(
     videoTrackId: video.id,
     onShed: (pictures) => status.framesDropped += pictures,
   });
-  const rate = createRateMeter(clock, (fps) => status.fps = fps);
+  const rate = createRateMeter((fps) => status.fps = fps);
   const { timelapseOf: timelapse, gate, motion } = options;
   let videoNow = video;
   // Pictures that wait for an event may be lost.
@@ -307,31 +307,31 @@ async function recordSession(
   const pump = async (): Promise<void> => {
     for await (const unit of session) {
       if (sessionSignal.aborted) return;
-      if (unit.trackId === video.id) {
-        watchdog.fed(); // sound without pictures is silence too
-        onPicture();
-        rate.tick();
+      if (unit.trackId !== video.id) {
+        if (isOnlyTimelapse) unit.release?.();
+        else if (unit.trackId === coder?.track.id) coder.push(unit);
+        else takeSound(unit);
+        continue;
       }
+      const nowMs = clock.monotonic();
+      watchdog.fed(nowMs); // sound without pictures is silence too
+      onPicture(nowMs);
+      rate.tick(nowMs);
       if (unit.track?.kind === "video") {
         videoNow = unit.track;
         status.widthPx = videoNow.widthPx;
         status.heightPx = videoNow.heightPx;
       }
-      if (unit.trackId === video.id) {
-        timelapse?.offer(unit, videoNow);
-        motion?.look(unit, videoNow);
-      }
+      timelapse?.offer(unit, videoNow);
+      motion?.look(unit, videoNow);
       if (isOnlyTimelapse) {
         onRecorded(); // it is, in its own time
         unit.release?.();
         continue;
       }
-      if (unit.trackId === video.id && !gate) status.framesCaptured++;
-      if (unit.trackId === video.id) {
-        unwritten?.came(unit);
-        queue.push(unit);
-      } else if (unit.trackId === coder?.track.id) coder.push(unit);
-      else takeSound(unit);
+      if (!gate) status.framesCaptured++;
+      unwritten?.came(unit);
+      queue.push(unit);
     }
   };
 
@@ -395,8 +395,9 @@ async function recordSession(
       : stretch;
     for await (const unit of units) {
       try {
-        await into.write(unwritten?.coded(unit) ?? unit);
-        for (const other of sound.splice(0)) await into.write(other);
+        const written = into.write(unwritten?.coded(unit) ?? unit);
+        if (written !== undefined) await written;
+        if (sound.length > 0) { for (const other of sound.splice(0)) await into.write(other); }
       } catch (error) {
         lost.abort(error); // no use in capturing what cannot be recorded
         throw error;
@@ -533,7 +534,7 @@ function createWatchdog(
   { clock, stallMs: usualMs }: RecorderOptions,
   lost: AbortController,
   patienceMs = 0,
-): { fed(): void; stop(): void } {
+): { fed(nowMs: number): void; stop(): void } {
   const stallMs = Math.max(usualMs, patienceMs);
   const stopped = new AbortController();
   let fedAt = clock.monotonic();
@@ -547,19 +548,23 @@ function createWatchdog(
       await clock.sleep(restMs, { signal: stopped.signal });
     }
   })().catch(() => {}); // stopped
-  return { fed: () => fedAt = clock.monotonic(), stop: () => stopped.abort() };
+  return { fed: (nowMs) => fedAt = nowMs, stop: () => stopped.abort() };
 }
 
 /** Pictures per second over the last ten seconds. */
-function createRateMeter(clock: Clock, report: (fps: number) => void): { tick(): void } {
-  const times: number[] = [];
+function createRateMeter(report: (fps: number) => void): { tick(nowMs: number): void } {
+  let times: number[] = [];
+  let oldest = 0;
   return {
-    tick() {
-      const now = clock.monotonic();
-      times.push(now);
-      while (times.length > 2 && now - (times[0] ?? now) > 10_000) times.shift();
-      const spanMs = now - (times[0] ?? now);
-      if (spanMs > 0) report((times.length - 1) / spanMs * 1000);
+    tick(nowMs) {
+      times.push(nowMs);
+      while (times.length - oldest > 2 && nowMs - (times[oldest] ?? nowMs) > 10_000) oldest++;
+      if (oldest > 256) {
+        times = times.slice(oldest);
+        oldest = 0;
+      }
+      const spanMs = nowMs - (times[oldest] ?? nowMs);
+      if (spanMs > 0) report((times.length - oldest - 1) / spanMs * 1000);
     },
   };
 }

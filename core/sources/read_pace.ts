@@ -29,12 +29,16 @@ export function readPaceOf(clock: Clock): ReadPace {
   return pace;
 }
 
+/** Who waits again and again with one signal. */
 interface Waiter {
-  resolve(): void;
+  waits: PromiseWithResolvers<void> | undefined;
 }
 
 function createReadPace(clock: Clock): ReadPace {
-  let waiting = new Set<Waiter>();
+  // A signal is listened to once, however often is waited with it: each time would cost more than the
+  // waiting.
+  const waiters = new WeakMap<AbortSignal, Waiter>();
+  let waiting: Waiter[] = [];
   let timer: AbortController | undefined;
 
   const tick = async (stop: AbortController) => {
@@ -45,35 +49,41 @@ function createReadPace(clock: Clock): ReadPace {
     }
     timer = undefined;
     const due = waiting;
-    waiting = new Set();
-    for (const waiter of due) waiter.resolve();
+    waiting = [];
+    for (const waiter of due) {
+      const { waits } = waiter;
+      waiter.waits = undefined;
+      waits?.resolve();
+    }
+  };
+
+  const join = (signal: AbortSignal): Waiter => {
+    const waiter: Waiter = { waits: undefined };
+    waiters.set(signal, waiter);
+    signal.addEventListener("abort", () => {
+      waiting = waiting.filter((other) => other !== waiter);
+      if (waiting.length === 0) {
+        timer?.abort();
+        timer = undefined;
+      }
+      waiter.waits?.reject(signal.reason);
+    }, { once: true });
+    return waiter;
   };
 
   return {
     next(signal) {
       if (signal.aborted) return Promise.reject(signal.reason);
-      return new Promise<void>((resolve, reject) => {
-        const abort = () => {
-          waiting.delete(waiter);
-          if (waiting.size === 0) {
-            timer?.abort();
-            timer = undefined;
-          }
-          reject(signal.reason);
-        };
-        const waiter: Waiter = {
-          resolve() {
-            signal.removeEventListener("abort", abort);
-            resolve();
-          },
-        };
-        signal.addEventListener("abort", abort, { once: true });
-        waiting.add(waiter);
-        if (timer === undefined) {
-          timer = new AbortController();
-          tick(timer);
-        }
-      });
+      const waiter = waiters.get(signal) ?? join(signal);
+      if (waiter.waits === undefined) {
+        waiter.waits = Promise.withResolvers();
+        waiting.push(waiter);
+      }
+      if (timer === undefined) {
+        timer = new AbortController();
+        tick(timer);
+      }
+      return waiter.waits.promise;
     },
   };
 }

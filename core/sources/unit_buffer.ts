@@ -3,8 +3,9 @@
  * buffer to where the unit will stand in the clip's fragment. Units lie next to each other in a chunk,
  * so that a whole GOP is written to the disk as one piece.
  *
- * A chunk is used again when all of its units were given back ({@linkcode AccessUnit.release}); those
- * who keep theirs simply keep them, and the chunk goes with the last of them.
+ * A chunk is used again, by whichever camera needs one next, when all of its units were given back
+ * ({@linkcode AccessUnit.release}); those who keep theirs simply keep them, and the chunk goes with the
+ * last of them.
  *
  * @module
  */
@@ -24,13 +25,34 @@ export interface CommittedUnit {
   readonly release: () => void;
 }
 
-/** Chunks kept for later use. */
-const MAX_IDLE = 4;
+/** Chunks of all cameras kept for later use, by their length. */
+const idle = new Map<number, Chunk[]>();
+const MAX_IDLE_BYTES = 4 * 2 ** 20;
+
+function takeChunk(length: number): Chunk {
+  const chunk = idle.get(length)?.pop() ?? newChunk(length);
+  chunk.users = 1;
+  return chunk;
+}
+
+function newChunk(length: number): Chunk {
+  const chunk: Chunk = {
+    bytes: new Uint8Array(length),
+    users: 1,
+    release: () => {
+      if (--chunk.users > 0) return;
+      const kept = idle.get(length) ?? [];
+      if ((kept.length + 1) * length > MAX_IDLE_BYTES) return;
+      kept.push(chunk);
+      idle.set(length, kept);
+    },
+  };
+  return chunk;
+}
 
 /** Collects units one after the other. */
 export class UnitBuffer {
   readonly #maxUnitBytes: number;
-  readonly #idle: Chunk[] = [];
   #chunkBytes: number;
   #chunk: Chunk;
   /** Where the open unit begins. */
@@ -41,7 +63,7 @@ export class UnitBuffer {
   constructor(options: { readonly chunkBytes: number; readonly maxUnitBytes: number }) {
     this.#chunkBytes = options.chunkBytes;
     this.#maxUnitBytes = options.maxUnitBytes;
-    this.#chunk = this.#newChunk();
+    this.#chunk = takeChunk(this.#chunkBytes);
   }
 
   /** Bytes of the open unit. */
@@ -119,26 +141,11 @@ export class UnitBuffer {
     const length = this.length;
     while (this.#chunkBytes < 2 * (length + count) && this.#chunkBytes < 2 * this.#maxUnitBytes) {
       this.#chunkBytes *= 2;
-      this.#idle.length = 0;
     }
-    this.#chunk = this.#idle.pop() ?? this.#newChunk();
-    this.#chunk.users = 1;
+    this.#chunk = takeChunk(this.#chunkBytes);
     this.#chunk.bytes.set(old.bytes.subarray(this.#start, this.#end));
     old.release(); // what it was being filled for
     this.#start = 0;
     this.#end = length;
-  }
-
-  #newChunk(): Chunk {
-    const chunk: Chunk = {
-      bytes: new Uint8Array(this.#chunkBytes),
-      users: 1,
-      release: () => {
-        chunk.users--;
-        const isOfUse = chunk.bytes.length === this.#chunkBytes && this.#idle.length < MAX_IDLE;
-        if (chunk.users === 0 && isOfUse) this.#idle.push(chunk);
-      },
-    };
-    return chunk;
   }
 }

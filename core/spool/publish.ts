@@ -13,9 +13,10 @@ import type { Folders } from "./folders.ts";
 import { type SpoolFile, type SpoolFs, writeText } from "./fs.ts";
 import type { Layout } from "./layout.ts";
 import { type ClipSidecar, formatSidecar, type OpenSidecar } from "./sidecar.ts";
+import { Staging } from "./staging.ts";
 
-/** How much is read and hashed at once: short enough to leave the event loop free. */
-const HASH_BYTES = 256 * 1024;
+/** For what is read and hashed at once: short enough to leave the event loop free. */
+const staging = new Staging();
 
 /** Length and hashes of a file's content. */
 export interface Fingerprint {
@@ -31,27 +32,28 @@ export interface Fingerprint {
  * reading, but the start of an MP4 is patched when it is finished.) MD5 costs more than all the rest of
  * it, so it is left out where no sink has a use for it.
  */
-export async function fingerprint(
+export function fingerprint(
   file: SpoolFile,
   options: { readonly md5: boolean },
 ): Promise<Fingerprint> {
-  const sha256 = createHash("sha256");
-  const md5 = options.md5 ? createHash("md5") : undefined;
-  const buffer = new Uint8Array(HASH_BYTES);
-  let bytes = 0;
-  for (;;) {
-    const read = await file.read(buffer, bytes);
-    if (read === 0) break;
-    const part = buffer.subarray(0, read);
-    sha256.update(part);
-    md5?.update(part);
-    bytes += read;
-  }
-  return {
-    bytes,
-    sha256: sha256.digest("hex"),
-    ...(md5 === undefined ? {} : { md5: md5.digest("hex") }),
-  };
+  return staging.lend(async (buffer) => {
+    const sha256 = createHash("sha256");
+    const md5 = options.md5 ? createHash("md5") : undefined;
+    let bytes = 0;
+    for (;;) {
+      const read = await file.read(buffer, bytes);
+      if (read === 0) break;
+      const part = buffer.subarray(0, read);
+      sha256.update(part);
+      md5?.update(part);
+      bytes += read;
+    }
+    return {
+      bytes,
+      sha256: sha256.digest("hex"),
+      ...(md5 === undefined ? {} : { md5: md5.digest("hex") }),
+    };
+  });
 }
 
 /** What is known of a clip that is about to be published. */

@@ -262,7 +262,10 @@ Deno.test("a clip whose header could not be written is not published", async () 
   spool.fail = (operation) => {
     if (operation === "append") throw new Error("no room");
   };
-  await assert.rejects(writer.write(videoUnit(0, { capturedAtMs: NOON })), /no room/);
+  await assert.rejects(
+    async () => await writer.write(videoUnit(0, { capturedAtMs: NOON })),
+    /no room/,
+  );
   await writer.finish();
   assert.deepEqual(spool.clips.map(({ state }) => state), ["discarded"]);
 });

@@ -106,6 +106,7 @@ class LiveSession implements RtspSession {
   >();
   readonly #packet = { data: new Uint8Array() as Uint8Array, from: 0, to: 0 };
   #lastPictureMs = Infinity;
+  #arrivalMs = 0;
   #lostUntold = 0;
   #toldLossMs = -Infinity;
   #closing: Promise<void> | undefined;
@@ -257,7 +258,8 @@ class LiveSession implements RtspSession {
 
   #arrive(): void {
     const { clock } = this.#options;
-    this.#pipeline?.arrive(clock.monotonic(), clock.now());
+    this.#arrivalMs = clock.monotonic();
+    this.#pipeline?.arrive(this.#arrivalMs, clock.now());
   }
 
   #onFrame(channel: number, data: Uint8Array, from: number, to: number): void {
@@ -282,9 +284,7 @@ class LiveSession implements RtspSession {
   }
 
   #onUnit(unit: AccessUnit): void {
-    if (unit.trackId === this.#videoTrack?.id) {
-      this.#lastPictureMs = this.#options.clock.monotonic();
-    }
+    if (unit.trackId === this.#videoTrack?.id) this.#lastPictureMs = this.#arrivalMs;
     this.#output.push(unit);
   }
 
