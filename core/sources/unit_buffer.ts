@@ -27,7 +27,7 @@ export interface CommittedUnit {
 
 /** Chunks of all cameras kept for later use, by their length. */
 const idle = new Map<number, Chunk[]>();
-const MAX_IDLE_BYTES = 4 * 2 ** 20;
+const MAX_IDLE_BYTES = 32 * 2 ** 20;
 
 function takeChunk(length: number): Chunk {
   const chunk = idle.get(length)?.pop() ?? newChunk(length);

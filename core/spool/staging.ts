@@ -1,24 +1,37 @@
 /**
- * Buffers for gathering small writes and for reading, lent again and again: few are ever needed at a time, and a fresh
- * one for each fragment would be cleared and thrown away each time.
+ * Buffers for gathering small writes and for reading, lent again and again. There are a few and never
+ * more: all cameras write at the same moments, and a fresh buffer for each would be cleared, thrown
+ * away and collected each time. Whoever comes when all are lent waits a moment.
  *
  * @module
  */
 
 const BUFFER_BYTES = 512 * 1024;
-const MAX_IDLE = 4;
+/** As many as Deno writes at once with profit. */
+const MAX_BUFFERS = 4;
 
 /** See the module. */
 export class Staging {
   readonly #idle: Uint8Array<ArrayBuffer>[] = [];
+  readonly #waiting: ((buffer: Uint8Array<ArrayBuffer>) => void)[] = [];
+  #made = 0;
 
-  /** Lends a buffer for as long as `work` takes. */
+  /** Lends a buffer for as long as `work` takes, which must not ask for another one. */
   async lend<T>(work: (buffer: Uint8Array<ArrayBuffer>) => Promise<T>): Promise<T> {
-    const buffer = this.#idle.pop() ?? new Uint8Array(BUFFER_BYTES);
+    const buffer = this.#idle.pop() ?? this.#make() ??
+      await new Promise<Uint8Array<ArrayBuffer>>((resolve) => this.#waiting.push(resolve));
     try {
       return await work(buffer);
     } finally {
-      if (this.#idle.length < MAX_IDLE) this.#idle.push(buffer);
+      const next = this.#waiting.shift();
+      if (next === undefined) this.#idle.push(buffer);
+      else next(buffer);
     }
+  }
+
+  #make(): Uint8Array<ArrayBuffer> | undefined {
+    if (this.#made === MAX_BUFFERS) return undefined;
+    this.#made++;
+    return new Uint8Array(BUFFER_BYTES);
   }
 }
