@@ -23,6 +23,7 @@ const BENCHES: Readonly<Record<string, () => Promise<Bench>>> = {
   encode: async () => (await import("./encode.ts")).benchEncode,
   jitter: async () => (await import("./jitter.ts")).benchJitter,
   memory: async () => (await import("./passthrough.ts")).benchMemory,
+  motion: async () => (await import("./motion.ts")).benchMotion,
   mux: async () => (await import("./mux.ts")).benchMux,
   passthrough: async () => (await import("./passthrough.ts")).benchPassthrough,
   plugin: async () => (await import("./plugin.ts")).benchPlugin,

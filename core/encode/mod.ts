@@ -71,7 +71,7 @@ export interface Encoders extends AsyncDisposable {
   forSound(options: SoundEncoderOptions): SoundEncoder;
   /**
    * A decoder for one camera's key pictures; an installed ffmpeg is taken where there is one, because
-   * it takes a tenth of the CPU time.
+   * it takes half the CPU time or less.
    */
   forKeyPictures(options: PictureDecoderOptions): PictureDecoder;
   /** How a camera is encoded just now; `undefined` before its first GOP. */
