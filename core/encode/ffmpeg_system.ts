@@ -21,7 +21,7 @@ import type {
   SoundLaneOptions,
 } from "./engine.ts";
 import { FlvReader } from "./flv.ts";
-import { graySize, pictureArguments, timesToGive } from "./key_pictures.ts";
+import { beginsSequence, graySize, pictureArguments, timesToGive } from "./key_pictures.ts";
 import { matroskaHeader, matroskaPicture } from "./matroska.ts";
 import { RepeatFinder } from "./repeat_finder.ts";
 import { soundArguments } from "./sound.ts";
@@ -103,41 +103,77 @@ export async function openSystemEngine(options: SystemEngineOptions): Promise<En
   };
 }
 
-/** A child that decodes one camera's key pictures, for as long as it is recorded. */
+/**
+ * A child that decodes one camera's key pictures, for as long as it is recorded; where they do not begin
+ * a sequence each, a child for each.
+ */
 function openSystemPictures(
   path: string,
   passthrough: readonly string[],
   { track, onPicture, onEnd }: PictureLaneOptions,
 ): PictureLane {
-  const { widthPx, heightPx } = graySize(track);
-  const picture = new Uint8Array(widthPx * heightPx);
-  const times = timesToGive(track);
-  let filledBytes = 0;
-  let given = 0;
-  let taken = 0;
   const args = pictureArguments({ track, passthrough, input: "pipe:0", output: "pipe:1" });
-  const run = openRun(path, args, {
-    onEnd,
-    onBytes(bytes) {
-      for (let at = 0; at < bytes.length;) {
-        const part = bytes.subarray(at, at + picture.length - filledBytes);
-        picture.set(part, filledBytes);
-        at += part.length;
-        filledBytes += part.length;
-        if (filledBytes < picture.length) return;
-        filledBytes = 0;
-        if (taken++ % times === 0) onPicture(picture.slice());
-      }
-    },
-  });
-  run.write(matroskaHeader({ ...track, pictureMs: PICTURE_MS }));
+  const times = timesToGive(track);
+  interface PictureRun {
+    readonly run: SoundLane;
+    readonly isAlone: boolean;
+    given: number;
+    taken: number;
+  }
+  let current: PictureRun | undefined;
+  const begin = (isAlone: boolean): PictureRun => {
+    const own: PictureRun = {
+      ...{ isAlone, given: 0, taken: 0 },
+      run: openRun(path, args, {
+        onBytes: whole(graySize(track), (picture) => {
+          if (current === own && own.taken++ % times === 0) onPicture(picture);
+        }),
+        onEnd(error) {
+          if (current !== own) return;
+          current = undefined;
+          if (error || !own.isAlone || own.taken === 0) onEnd(error);
+        },
+      }),
+    };
+    own.run.write(matroskaHeader({ ...track, pictureMs: PICTURE_MS }));
+    return current = own;
+  };
+  const leave = async () => {
+    const { run } = current ?? {};
+    current = undefined; // what it says from now on is of no interest
+    await run?.kill();
+  };
   return {
     decode(data) {
-      for (let time = 0; time < times; time++) {
-        run.write(matroskaPicture(PICTURE_MS * given++, data));
+      const isAlone = !beginsSequence(data, track);
+      if (isAlone || current?.isAlone) void leave();
+      const own = current ?? begin(isAlone);
+      for (let time = 0; time < (isAlone ? 1 : times); time++) {
+        own.run.write(matroskaPicture(PICTURE_MS * own.given++, data));
       }
+      if (isAlone) own.run.end();
     },
-    kill: () => run.kill(),
+    kill: leave,
+  };
+}
+
+/** Puts raw gray pictures together from pieces of any size. */
+function whole(
+  { widthPx, heightPx }: PictureSize,
+  onPicture: (pixels: Uint8Array) => void,
+): (bytes: Uint8Array) => void {
+  const picture = new Uint8Array(widthPx * heightPx);
+  let filledBytes = 0;
+  return (bytes) => {
+    for (let at = 0; at < bytes.length;) {
+      const part = bytes.subarray(at, at + picture.length - filledBytes);
+      picture.set(part, filledBytes);
+      at += part.length;
+      filledBytes += part.length;
+      if (filledBytes < picture.length) return;
+      filledBytes = 0;
+      onPicture(picture.slice());
+    }
   };
 }
 

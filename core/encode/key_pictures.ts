@@ -9,7 +9,7 @@
  *
  * @module
  */
-import { parseAvcConfig, parseH264Sps } from "../media/h264.ts";
+import { H264_NAL, h264NalType, parseAvcConfig, parseH264Sps } from "../media/h264.ts";
 import { h265NalType, parseH265Sps, parseHevcConfig } from "../media/h265.ts";
 import type { AccessUnit, Clock, VideoTrack } from "../types.ts";
 import type { PictureLane, PictureLaneOptions } from "./engine.ts";
@@ -50,6 +50,8 @@ const PAUSE_MS = { first: 1000, longest: 60_000 };
 /** `nal_unit_type` of H.265's clean and broken-link random access pictures (Table 7-1). */
 const CRA = 21;
 const BLA = 16;
+/** A NAL unit of supplemental information with its length: whole pictures from this one on. */
+const RECOVERY_POINT = Uint8Array.of(0, 0, 0, 5, 6, 6, 1, 0xc4, 0x80);
 
 /** The size to which a picture is made smaller. */
 export function graySize({ widthPx, heightPx }: Pick<VideoTrack, "widthPx" | "heightPx">) {
@@ -81,21 +83,49 @@ export function pictureArguments(
 }
 
 /**
- * A key unit in memory of its own, as one that begins a sequence: a clean random access picture of H.265
- * is made a broken-link one, for which a decoder lets go of what was before.
+ * A key unit in memory of its own, as one that begins a sequence. A clean random access picture of H.265
+ * is made a broken-link one, for which a decoder lets go of what was before. Before a key picture of
+ * H.264 that is no IDR picture goes the word that decoding may begin there (D.2.8, recovery point),
+ * which not every camera sends.
  */
 export function asFirstPicture(
   data: Uint8Array,
   { codec }: Pick<VideoTrack, "codec">,
 ): Uint8Array<ArrayBuffer> {
+  if (codec === "h264" && !beginsSequence(data, { codec })) {
+    const copy = new Uint8Array(RECOVERY_POINT.length + data.length);
+    copy.set(RECOVERY_POINT);
+    copy.set(data, RECOVERY_POINT.length);
+    return copy;
+  }
   const copy = new Uint8Array(data);
   if (codec !== "h265") return copy;
-  const view = new DataView(copy.buffer);
-  for (let at = 0; at + 4 < copy.length; at += 4 + view.getUint32(at)) {
-    const first = copy[at + 4] ?? 0;
-    if (h265NalType(first) === CRA) copy[at + 4] = (first & 0x81) | (BLA << 1);
+  for (const at of nalHeaders(copy)) {
+    const first = copy[at] ?? 0;
+    if (h265NalType(first) === CRA) copy[at] = (first & 0x81) | (BLA << 1);
   }
   return copy;
+}
+
+/**
+ * Whether a decoder lets go of all that was before it: of the others it makes the next pictures of a
+ * sequence, of which it misses those between.
+ */
+export function beginsSequence(
+  data: Uint8Array,
+  { codec }: Pick<VideoTrack, "codec">,
+): boolean {
+  if (codec === "h265") return true;
+  for (const at of nalHeaders(data)) {
+    if (h264NalType(data[at] ?? 0) === H264_NAL.idr) return true;
+  }
+  return false;
+}
+
+/** Where the first byte of each NAL unit of a unit is. */
+function* nalHeaders(data: Uint8Array): Generator<number> {
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+  for (let at = 0; at + 4 < data.length; at += 4 + view.getUint32(at)) yield at + 4;
 }
 
 /**

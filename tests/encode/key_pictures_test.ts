@@ -3,12 +3,15 @@ import assert from "node:assert/strict";
 import type { PictureLaneOptions } from "../../core/encode/engine.ts";
 import {
   asFirstPicture,
+  beginsSequence,
   createPictureDecoder,
   type GrayPicture,
   graySize,
   timesToGive,
 } from "../../core/encode/key_pictures.ts";
 import { createEncoders } from "../../core/encode/mod.ts";
+import { joinLengthPrefixed, splitLengthPrefixed } from "../../core/media/annexb.ts";
+import { H264_NAL, h264NalType } from "../../core/media/h264.ts";
 import { VIDEO_TRACK, videoUnit } from "../support/capture_fakes.ts";
 import { createFakeClock } from "../support/fake_clock.ts";
 import { runFfmpeg } from "../support/ffmpeg.ts";
@@ -127,7 +130,8 @@ Deno.test("H.265's clean random access pictures are made broken-link ones, and n
   const unit = Uint8Array.of(0, 0, 0, 2, 39 << 1, 1, 0, 0, 0, 3, (21 << 1) | 1, 1, 9);
   const made = asFirstPicture(unit, { codec: "h265" });
   assert.deepEqual([...made], [0, 0, 0, 2, 39 << 1, 1, 0, 0, 0, 3, (16 << 1) | 1, 1, 9]);
-  assert.deepEqual([...asFirstPicture(unit, { codec: "h264" })], [...unit]);
+  const idr = Uint8Array.of(0, 0, 0, 2, 0x65, 9);
+  assert.deepEqual([...asFirstPicture(idr, { codec: "h264" })], [...idr]);
   assert.deepEqual([...asFirstPicture(Uint8Array.of(0, 0, 0, 200, 42), { codec: "h265" })], [
     ...[0, 0, 0, 200, 32],
   ]);
@@ -137,6 +141,7 @@ const ffmpeg = needs("ffmpeg");
 const SCENES = [
   { codec: "h264", reordered: false },
   { codec: "h264", reordered: true },
+  { codec: "h264", reordered: true, isOpen: true },
   { codec: "h265", reordered: false },
   { codec: "h265", reordered: true },
 ] as const;
@@ -149,10 +154,16 @@ for (const use of ["system", "wasm"] as const) {
     async fn(t) {
       await using encoders = await createEncoders({ use, workers: 1, log: createTestLog() });
       for (const scene of SCENES) {
-        const name = `${scene.codec}${scene.reordered ? ", reordered" : ""}`;
+        const isOpen = "isOpen" in scene;
+        const name = Object.entries(scene).map(([key, value]) => `${key} ${value}`).join();
         await t.step(name, async () => {
           const { track, units, file } = await movingScene([false, true, true, true], scene);
           assert.equal(timesToGive(track) > 1, scene.reordered);
+          const keys = units.filter(({ isKey }) => isKey);
+          assert.deepEqual(
+            keys.map(({ data }) => beginsSequence(data, track)),
+            [true, !isOpen, !isOpen, !isOpen],
+          );
           const expected = await keyPictures(file);
           let heard = Promise.withResolvers<GrayPicture>();
           await using decoder = encoders.forKeyPictures({
@@ -160,8 +171,8 @@ for (const use of ["system", "wasm"] as const) {
             onBlind: (reason) => heard.reject(new Error(reason)),
           });
           let index = 0;
-          for (const unit of units.filter(({ isKey }) => isKey)) {
-            decoder.push(unit, track);
+          for (const unit of keys) {
+            decoder.push({ ...unit, data: isOpen ? withoutSei(unit.data) : unit.data }, track);
             const picture = await heard.promise;
             heard = Promise.withResolvers<GrayPicture>();
             assert.equal(picture.capturedAtMs, unit.capturedAtMs);
@@ -200,6 +211,12 @@ for (const use of ["system", "wasm"] as const) {
       assert.equal(await heard.promise, "seen");
     },
   });
+}
+
+/** Some cameras leave out that decoding may begin here. */
+function withoutSei(data: Uint8Array): Uint8Array {
+  const nals = splitLengthPrefixed(data);
+  return joinLengthPrefixed(nals.filter(([first = 0]) => h264NalType(first) !== H264_NAL.sei));
 }
 
 /** What another run of ffmpeg makes of a file's key pictures. */

@@ -25,10 +25,12 @@ export interface MovingScene {
 /** Encodes it; `moves` has a group each. */
 export async function movingScene(
   moves: readonly boolean[],
-  { codec = "h264", reordered = false }: {
+  { codec = "h264", reordered = false, isOpen = false }: {
     readonly codec?: "h264" | "h265";
     /** Pictures are shown in another order than they are coded in. */
     readonly reordered?: boolean;
+    /** Key pictures are no IDR pictures, but for the first. Of H.264; goes with reordering. */
+    readonly isOpen?: boolean;
   } = {},
 ): Promise<MovingScene> {
   const still = createScene({ ...SIZE, still: true });
@@ -42,7 +44,18 @@ export async function movingScene(
   );
   const frames = String(reordered ? 2 : 0);
   const coder = codec === "h264"
-    ? ["-c:v", "libx264", "-preset", "ultrafast", "-bf", frames, "-sc_threshold", "0"]
+    ? [
+      "-c:v",
+      "libx264",
+      "-preset",
+      "ultrafast",
+      "-bf",
+      frames,
+      "-sc_threshold",
+      "0",
+      "-x264-params",
+      `open-gop=${isOpen ? 1 : 0}`,
+    ]
     : [
       ...["-c:v", "libx265", "-preset", "ultrafast", "-tag:v", "hvc1", "-x265-params"],
       `bframes=${frames}:scenecut=0:keyint=${PICTURES}:min-keyint=${PICTURES}:log-level=none`,
