@@ -7,9 +7,9 @@
  *
  * @module
  */
-import { createSocket, type Socket } from "node:dgram";
 import { isIP } from "node:net";
 import { sourceError } from "../../types.ts";
+import { receiveDatagrams } from "../datagrams.ts";
 import { u16 } from "./rtp_receiver.ts";
 
 /** One stream's pair of ports. */
@@ -26,9 +26,8 @@ export interface UdpReceiver {
 /** Packets that wait for one before them; a larger gap is a loss. */
 const WINDOW = 32;
 const BIND_TRIES = 20;
-const RECEIVE_BUFFER_BYTES = 2 ** 20;
 
-/** Puts packets in the order of their sequence numbers. */
+/** Puts packets in the order of their sequence numbers; copies those that have to wait. */
 export interface Reorderer {
   take(packet: Uint8Array): void;
 }
@@ -56,7 +55,7 @@ export function createReorderer(onPacket: (packet: Uint8Array) => void): Reorder
       }
       // Old ones, and those after a jump, are for the receiver to judge.
       if (ahead >= 1024) return onPacket(packet);
-      waiting.set(sequence, packet);
+      waiting.set(sequence, packet.slice());
       if (waiting.size < WINDOW) return;
       let nearest = 0x1_0000;
       for (const number of waiting.keys()) {
@@ -68,49 +67,43 @@ export function createReorderer(onPacket: (packet: Uint8Array) => void): Reorder
   };
 }
 
-/** Opens a pair of ports. @throws a source error */
-export async function openUdpReceiver(
+/**
+ * Opens a pair of ports. A packet is good until `onPacket` returns.
+ *
+ * @throws a source error
+ */
+export function openUdpReceiver(
   { onPacket }: { readonly onPacket: (packet: Uint8Array, isRtcp: boolean) => void },
-): Promise<UdpReceiver> {
-  const [rtp, rtcp] = await bindPair();
-  const ports: readonly [number, number] = [rtp.address().port, rtcp.address().port];
+): UdpReceiver {
+  const [rtp, rtcp] = bindPair();
   let camera:
     | { readonly address: string; readonly ports: readonly [number, number] | undefined }
     | undefined;
   const reorderer = createReorderer((packet) => onPacket(packet, false));
-  const isCamera = (from: { readonly address: string }) =>
-    camera === undefined || plain(from.address) === plain(camera.address);
-  rtp.on("message", (packet, from) => {
-    if (isCamera(from)) reorderer.take(packet);
-  });
-  rtcp.on("message", (packet, from) => {
-    if (isCamera(from)) onPacket(packet, true);
-  });
-  for (const socket of [rtp, rtcp]) {
-    socket.on("error", () => {}); // a port that is not open there; silence is noticed elsewhere
-    try {
-      socket.setRecvBufferSize(RECEIVE_BUFFER_BYTES);
-    } catch {
-      // The system's own size must do.
-    }
-  }
+  const receive = (socket: UdpSocket, take: (packet: Uint8Array) => void) =>
+    receiveDatagrams(socket.conn, (packet, { hostname }) => {
+      if (camera === undefined || plain(hostname) === camera.address) take(packet);
+    });
+  receive(rtp, reorderer.take);
+  receive(rtcp, (packet) => onPacket(packet, true));
+  const send = ({ conn }: UdpSocket, port: number, bytes: Uint8Array): void => {
+    if (camera === undefined) return;
+    // A port that is not open there; silence is noticed elsewhere.
+    conn.send(bytes, { transport: "udp", hostname: camera.address, port }).catch(() => {});
+  };
   return {
-    ports,
+    ports: [rtp.port, rtcp.port],
     from(address, serverPorts) {
-      camera = { address, ports: serverPorts };
+      camera = { address: plain(address), ports: serverPorts };
     },
     greet() {
       if (camera?.ports === undefined) return;
       // An RTP header without payload, and an empty receiver report (RFC 3550 §6.4.2).
-      rtp.send(
-        Uint8Array.of(0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
-        camera.ports[0],
-        camera.address,
-      );
-      rtcp.send(Uint8Array.of(0x80, 201, 0, 1, 0, 0, 0, 0), camera.ports[1], camera.address);
+      send(rtp, camera.ports[0], Uint8Array.of(0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0));
+      send(rtcp, camera.ports[1], Uint8Array.of(0x80, 201, 0, 1, 0, 0, 0, 0));
     },
     close() {
-      for (const socket of [rtp, rtcp]) socket.close();
+      for (const { conn } of [rtp, rtcp]) conn.close();
     },
   };
 }
@@ -121,30 +114,28 @@ function plain(address: string): string {
   return isIP(bare) === 4 ? bare : address.toLowerCase();
 }
 
-async function bindPair(): Promise<readonly [Socket, Socket]> {
+interface UdpSocket {
+  readonly conn: Deno.DatagramConn;
+  readonly port: number;
+}
+
+function bindPair(): readonly [UdpSocket, UdpSocket] {
   for (let tries = 0; tries < BIND_TRIES; tries++) {
-    const first = await bind(0);
-    const { port } = first.address();
+    const first = bind(0);
     // RTP has the even port of a pair.
-    if (port % 2 === 0) {
+    if (first.port % 2 === 0) {
       try {
-        return [first, await bind(port + 1)];
+        return [first, bind(first.port + 1)];
       } catch {
         // Somebody has it.
       }
     }
-    first.close();
+    first.conn.close();
   }
   throw sourceError("offline", "no pair of free UDP ports was found on this machine");
 }
 
-function bind(port: number): Promise<Socket> {
-  const socket = createSocket("udp4");
-  return new Promise((resolve, reject) => {
-    socket.once("error", reject);
-    socket.bind(port, () => {
-      socket.off("error", reject);
-      resolve(socket);
-    });
-  });
+function bind(port: number): UdpSocket {
+  const conn = Deno.listenDatagram({ transport: "udp", hostname: "0.0.0.0", port });
+  return { conn, port: conn.addr.transport === "udp" ? conn.addr.port : 0 };
 }

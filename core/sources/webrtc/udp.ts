@@ -1,21 +1,15 @@
 /**
- * The UDP sockets under werift. `node:dgram` makes a buffer of 64 KiB for each packet that it receives,
- * which is half of what receiving costs, and garbage by the megabyte; `Deno.listenDatagram` fills the
- * same buffer again and again. It is not stable yet: where it was not allowed (`"unstable": ["net"]`),
- * werift keeps to `node:dgram`.
+ * The UDP sockets under werift: Deno's in place of `node:dgram` (`datagrams.ts` says why). They are not
+ * stable yet: where they were not allowed (`"unstable": ["net"]`), werift keeps to `node:dgram`.
  *
  * @module
  */
 import { Buffer } from "node:buffer";
 import { isIP } from "node:net";
 import { type Transport, UdpTransport } from "werift";
+import { receiveDatagrams } from "../datagrams.ts";
 
 type Init = typeof UdpTransport.init;
-
-/** The largest datagram there is. */
-const MAX_DATAGRAM_BYTES = 65_536;
-/** Windows tells of a port that nobody listens on by failing to receive; more in a row are not that. */
-const MAX_FAILURES = 100;
 
 let isInUse = false;
 
@@ -53,7 +47,14 @@ class DenoUdp implements Transport {
       throw new TypeError(`expected a UDP address, got ${addr.transport}`);
     }
     this.#bound = addr;
-    this.#received = this.#receive();
+    this.#received = receiveDatagrams(this.#socket, (packet, { hostname, port }) => {
+      try {
+        // A copy: packets are kept until those before them have come.
+        this.onData(Buffer.from(packet), [hostname, port]);
+      } catch {
+        // werift leaves out what it cannot read, too.
+      }
+    });
   }
 
   get address(): { address: string; port: number; family: string } {
@@ -84,26 +85,4 @@ class DenoUdp implements Transport {
     }
     await this.#received;
   };
-
-  async #receive(): Promise<void> {
-    const buffer = new Uint8Array(MAX_DATAGRAM_BYTES);
-    for (let failures = 0; !this.closed && failures < MAX_FAILURES;) {
-      let received: [Uint8Array, Deno.Addr];
-      try {
-        received = await this.#socket.receive(buffer);
-      } catch {
-        failures++; // or it was closed
-        continue;
-      }
-      failures = 0;
-      const [data, from] = received;
-      if (from.transport !== "udp") continue;
-      try {
-        // A copy: packets are kept until those before them have come.
-        this.onData(Buffer.from(data), [from.hostname, from.port]);
-      } catch {
-        // werift leaves out what it cannot read, too.
-      }
-    }
-  }
 }
