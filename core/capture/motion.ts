@@ -1,11 +1,14 @@
 /**
  * Sees motion in a camera's pictures: which part of one is not what it was in the one before, beyond
  * the sensor's noise. A clock that is written into the picture, leaves in the wind or a screen change
- * all the time: what counts is clearly more than has been usual in the last looks.
+ * all the time: what counts is clearly more than is usual.
  *
- * Of JPEGs two a second are looked at, each for one to five milliseconds: the usual is that of the last
- * minute. Of coded video the key pictures are, which come every second to every fourth: so the usual is
- * that of the last two to eight minutes, and a camera is seen through after the first seven of them.
+ * Usual is what the last looks gave and those some time ago did too. So somebody who stays is not taken
+ * for usual before that time is over, and what was usual is forgotten soon after it ends.
+ *
+ * Of JPEGs two a second are looked at, each for one to five milliseconds: what goes on for two or three
+ * minutes is usual then. Of coded video the key pictures are, which come every second to every fourth:
+ * there it takes two to six times as long, and a camera is seen through after the first seven of them.
  *
  * @module
  */
@@ -27,8 +30,10 @@ export interface MotionFinder {
 
 /** Time between two looks at JPEGs, ms. */
 const EVERY_MS = 500;
-/** The usual is what the last looks gave. */
-const USUAL_LOOKS = 120;
+/** The last looks are so many. */
+const RECENT_LOOKS = 60;
+/** Those some time ago are so many, and there are so many more recent ones. */
+const EARLIER = { looks: 120, ago: 240 };
 /** Looks before anything is said. */
 const LEARNING_LOOKS = 6;
 /** So much of the picture must change beyond one and a half times the usual. */
@@ -67,7 +72,7 @@ const LEAST_DIFFERENCE = 4;
 /** How many times the median of the picture's blocks that must be, and the mean of its own. */
 const TIMES = { median: 3, own: 1.5 };
 /** A block's own mean is that of about so many looks, at most. */
-const OWN_LOOKS = 32;
+const OWN_LOOKS = 120;
 
 /** Makes one for a camera that gives coded video; it looks at its key pictures, one after the other. */
 export function createKeyPictureMotionFinder(): { look(picture: GrayPicture): Sight } {
@@ -122,8 +127,11 @@ function blockDifferences(a: GrayPicture, b: GrayPicture): Float32Array {
   return sums.map((sum, block) => sum / (counts[block] ?? 1));
 }
 
-const median = (values: Int16Array | Float32Array): number =>
-  values.slice().sort()[values.length >> 1] ?? 0;
+/** The middle one; 0 of none. */
+function median(values: readonly number[] | Int16Array | Float32Array): number {
+  const sorted = Float32Array.from(values).sort();
+  return sorted[sorted.length >> 1] ?? 0;
+}
 
 /** Says when the next look is due. */
 export function createPace(everyMs: number): { isDue(atMs: number): boolean } {
@@ -143,9 +151,11 @@ function createUsual(): { judge(share: number): Sight; forget(): void } {
   let shares: number[] = [];
   return {
     judge(share) {
-      const usual = [...shares].sort((a, b) => a - b)[Math.floor(shares.length / 2)] ?? 1;
+      // In the beginning the first looks are those some time ago.
+      const earlier = shares.slice(0, Math.max(LEARNING_LOOKS, shares.length - EARLIER.ago));
+      const usual = Math.min(median(shares.slice(-RECENT_LOOKS)), median(earlier));
       shares.push(share);
-      if (shares.length > USUAL_LOOKS) shares.shift();
+      if (shares.length > EARLIER.looks + EARLIER.ago) shares.shift();
       if (shares.length <= LEARNING_LOOKS) return "unknown";
       return share > 1.5 * usual + LEAST_SHARE ? "motion" : "still";
     },

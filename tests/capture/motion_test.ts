@@ -37,6 +37,11 @@ Deno.test("something that begins to move is motion, and its end is the end of it
   assert.ok(seen.slice(42).every((what) => what === "still"), seen.join(" "));
 });
 
+Deno.test("what goes on moving for a minute is motion all the time", () => {
+  const seen = see([...times(30, false), ...times(120, true)]);
+  assert.ok(seen.slice(30).every((what) => what === "motion"), seen.join(" "));
+});
+
 Deno.test("pictures in between are not looked at", () => {
   const finder = createMotionFinder();
   const jpeg = readFixture("picture.jpg");
@@ -116,6 +121,21 @@ Deno.test("leaves in the wind are no motion once they are usual, and do not hide
     ...times(2, "motion"),
     ...times(8, "still"),
   ]);
+});
+
+Deno.test("somebody who is busy for minutes is motion all the time, and a guest soon after is too", () => {
+  const at = (step: number) => ({ square: [20 + 16 * (step % 5), 20 + 16 * (step % 3)] as const });
+  const busy = Array.from({ length: 100 }, (_, step) => at(step));
+  const seen = seeKeys([...times(20, {}), ...busy, ...times(40, {}), at(0), {}]);
+  assert.deepEqual(seen.slice(20, 120), times(100, "motion"));
+  // A place is seen when it is left, too.
+  assert.deepEqual(seen.slice(120), ["motion", ...times(39, "still"), ...times(2, "motion")]);
+});
+
+Deno.test("wind that begins to blow is motion for some minutes, and usual then", () => {
+  const seen = seeKeys([...times(20, {}), ...times(300, { flickers: true })]);
+  assert.deepEqual(seen.slice(20, 60), times(40, "motion"));
+  assert.deepEqual(seen.slice(-100), times(100, "still"));
 });
 
 Deno.test("pictures of another size are learned anew", () => {
