@@ -146,19 +146,18 @@ function videoEncoding(
       ? ["sliced-threads=0:sync-lookahead=0"]
       : ["open-gop=0:log-level=error:info=0"]),
   ].join(":");
-  const output = `out.${codec}`;
   return {
-    inputs: { "in.mjpeg": mjpeg },
-    output,
-    args: [
-      ...["-f", "mjpeg", "-framerate", String(fps), "-i", "in.mjpeg", "-an"],
+    inputArgs: ["-f", "mjpeg", "-framerate", String(fps)],
+    input: mjpeg,
+    outputArgs: [
+      "-an",
       ...(codec === "h264"
         ? ["-c:v", "libx264", "-preset", "veryfast", "-profile:v", "high", "-x264-params"]
         : ["-c:v", "libx265", "-preset", "ultrafast", "-x265-params"]),
       parameters,
       ...["-bf", "0", "-b:v", String(bitsPerSecond), "-maxrate", String(bitsPerSecond)],
       ...["-bufsize", String(bitsPerSecond), "-pix_fmt", "yuv420p"],
-      ...["-f", codec === "h264" ? "h264" : "hevc", output],
+      ...["-f", codec === "h264" ? "h264" : "hevc"],
     ],
   };
 }
@@ -192,13 +191,11 @@ export function audioLoop(
     const samplesPerFrame = codec === "aac" ? 1024 : 960;
     const stream = await cached(key, context, () => ({
       // Two and a half rounds: the second is what the loop is cut from, free of any start or end.
-      inputs: { "in.pcm": bytesOf(samples, samples, samples.subarray(0, samples.length / 2)) },
-      output: `out.${codec}`,
-      args: [
-        ...["-f", "s16le", "-ar", String(sampleRateHz), "-ac", "1", "-i", "in.pcm"],
+      inputArgs: ["-f", "s16le", "-ar", String(sampleRateHz), "-ac", "1"],
+      input: bytesOf(samples, samples, samples.subarray(0, samples.length / 2)),
+      outputArgs: [
         ...["-c:a", codec === "aac" ? "aac" : "libopus", "-b:a", String(bitsPerSecond)],
         ...(codec === "aac" ? ["-f", "adts"] : ["-frame_duration", "20", "-f", "ogg"]),
-        `out.${codec}`,
       ],
     }));
     const coded = codec === "aac" ? adtsFrames(stream) : oggPackets(stream).slice(2);

@@ -1,23 +1,19 @@
 /**
- * How the simulators encode: one run of ffmpeg over files in memory. The ffmpeg of the machine where
- * there is one, else ffmpeg.wasm in a worker, so that a live camera can be simulated with nothing
- * installed.
+ * How the simulators encode: one run of ffmpeg, from memory to memory, so that a simulator that is
+ * killed leaves nothing behind. The ffmpeg of the machine where there is one, else ffmpeg.wasm in a
+ * worker, so that a live camera can be simulated with nothing installed.
  *
  * @module
  */
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { programFile } from "../../core/program.ts";
 
 /** One run of ffmpeg. */
 export interface SceneEncoding {
-  /** What follows `ffmpeg`, with the names of the inputs and the output in it. */
-  readonly args: readonly string[];
-  /** Files by name. */
-  readonly inputs: Readonly<Record<string, Uint8Array>>;
-  /** Name of the file that it makes. */
-  readonly output: string;
+  /** What the input is. */
+  readonly inputArgs: readonly string[];
+  readonly input: Uint8Array;
+  /** How it is encoded, with the format: nothing is told by a file's name. */
+  readonly outputArgs: readonly string[];
 }
 
 /** Runs ffmpeg and gives what it made. @throws if it fails, with what it said */
@@ -26,26 +22,32 @@ export type SceneEncoder = (encoding: SceneEncoding) => Promise<Uint8Array>;
 /** What an encoder is called with besides: quiet, and never asking. */
 const QUIET = ["-hide_banner", "-nostdin", "-v", "error", "-y"];
 
+/** The command line that reads and writes these files. */
+export function encodingArguments(
+  { inputArgs, outputArgs }: SceneEncoding,
+  files: { readonly input: string; readonly output: string },
+): string[] {
+  return [...QUIET, ...inputArgs, "-i", files.input, ...outputArgs, files.output];
+}
+
 /** The ffmpeg on the PATH. @throws Deno.errors.NotFound where there is none */
-export const encodeWithSystem: SceneEncoder = async ({ args, inputs, output }) => {
-  const folder = await mkdtemp(join(tmpdir(), "camsink-scene-"));
-  try {
-    for (const [name, bytes] of Object.entries(inputs)) await writeFile(join(folder, name), bytes);
-    const { code, stderr } = await new Deno.Command("ffmpeg", {
-      args: [...QUIET, ...args],
-      cwd: folder,
-      stdin: "null",
-      stdout: "null",
-    }).output();
-    if (code !== 0) throw new Error(failure("ffmpeg", code, new TextDecoder().decode(stderr)));
-    return await readFile(join(folder, output));
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
+export const encodeWithSystem: SceneEncoder = async (encoding) => {
+  const child = new Deno.Command("ffmpeg", {
+    args: encodingArguments(encoding, { input: "pipe:0", output: "pipe:1" }),
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const [{ code, stdout, stderr }] = await Promise.all([
+    child.output(),
+    new Blob([encoding.input.slice()]).stream().pipeTo(child.stdin).catch(() => {}), // it says why
+  ]);
+  if (code !== 0) throw new Error(failure("ffmpeg", code, new TextDecoder().decode(stderr)));
+  return stdout;
 };
 
 /** ffmpeg.wasm, in a worker for this one run. */
-export const encodeWithWasm: SceneEncoder = async ({ args, inputs, output }) => {
+export const encodeWithWasm: SceneEncoder = async (encoding) => {
   const worker = new Worker(programFile("simulators/scene/scene_encoder_worker.ts"), {
     type: "module",
     name: "scene encoder",
@@ -60,7 +62,7 @@ export const encodeWithWasm: SceneEncoder = async ({ args, inputs, output }) => 
         event.preventDefault();
         reject(new Error(`ffmpeg.wasm cannot be run: ${event.message}`));
       };
-      worker.postMessage({ args: [...QUIET, ...args], inputs, output });
+      worker.postMessage(encoding);
     });
   } finally {
     worker.terminate();

@@ -4,7 +4,7 @@
  * @module
  */
 import createCore from "@ffmpeg/core";
-import type { SceneEncoding, WorkerAnswer } from "./scene_encoder.ts";
+import { encodingArguments, type SceneEncoding, type WorkerAnswer } from "./scene_encoder.ts";
 
 /** The part of Emscripten's module that is used here. */
 interface Core {
@@ -21,16 +21,16 @@ const scope = self as unknown as {
   postMessage(answer: WorkerAnswer): void;
 };
 
-scope.onmessage = async ({ data: { args, inputs, output } }) => {
+scope.onmessage = async ({ data: encoding }) => {
   const said: string[] = [];
   let code = -1;
   try {
     const core = await (createCore as unknown as (options: object) => Promise<Core>)({});
     core.setLogger(({ message }) => said.push(message));
-    for (const [name, bytes] of Object.entries(inputs)) core.FS.writeFile(name, bytes);
-    code = core.exec(...args);
+    core.FS.writeFile("in", encoding.input);
+    code = core.exec(...encodingArguments(encoding, { input: "in", output: "out" }));
     if (code !== 0) throw new Error("it failed");
-    scope.postMessage({ bytes: core.FS.readFile(output), code, said: "" });
+    scope.postMessage({ bytes: core.FS.readFile("out"), code, said: "" });
   } catch (error) {
     scope.postMessage({ code, said: [...said, String(error)].join("\n") });
   }

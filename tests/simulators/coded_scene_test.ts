@@ -180,7 +180,10 @@ Deno.test("ffmpeg.wasm encodes the scene where no ffmpeg is installed, or one wi
   const sound = await audioLoop({ name: "Wasm", codec: "aac" }, { encode });
   assert.equal(sound.frames.length, 375);
   const none = firstThatCan(small, () => Promise.reject(new Error("no memory")));
-  await assert.rejects(none({ args: [], inputs: {}, output: "x" }), /no libx264; no memory/);
+  await assert.rejects(
+    none({ inputArgs: [], input: new Uint8Array(), outputArgs: [] }),
+    /no libx264; no memory/,
+  );
 });
 
 Deno.test("a loop that was encoded before comes from the cache folder", async () => {
