@@ -44,26 +44,40 @@ export interface Program {
   readonly cwd?: string;
   /** Called before each run. */
   readonly prepare?: () => Promise<void> | void;
+  /** It is known to hang now and then: so long it gets, and then it is run again. */
+  readonly hangsAfterS?: number;
 }
+
+/** A program that hangs three times in a row hangs always. */
+const ATTEMPTS = 3;
 
 /**
  * Runs a program to its end. Needs bash, whose `time` counts the children that were waited for.
  *
  * @throws if the program fails, with what it said
  */
-export async function measureProcess(
-  program: Program,
-  options: { readonly signal?: AbortSignal } = {},
-): Promise<Cost> {
+export async function measureProcess(program: Program): Promise<Cost> {
+  const { hangsAfterS } = program;
+  if (hangsAfterS === undefined) return await measureOnce(program);
+  const command = ["timeout", "-s", "KILL", String(hangsAfterS), ...program.command];
+  for (let attempt = 1;; attempt++) {
+    try {
+      return await measureOnce({ ...program, command });
+    } catch (error) {
+      if (attempt === ATTEMPTS) throw error;
+      console.error(`run again, since it failed or hung: ${program.command[0]}`);
+    }
+  }
+}
+
+async function measureOnce(program: Program): Promise<Cost> {
   await program.prepare?.();
   const child = new Deno.Command("bash", {
-    // What the program says on stderr goes to descriptor 3, so that only the times stay.
     args: ["-c", `TIMEFORMAT=$'\\n%3U %3S %3R'; time "$@"`, "measure", ...program.command],
     cwd: program.cwd,
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
-    signal: options.signal,
   }).spawn();
   let peakBytes = 0;
   const sample = () => {
