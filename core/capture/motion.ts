@@ -22,10 +22,10 @@ export type Sight = "motion" | "still" | "unknown";
 /** See {@linkcode createMotionFinder}. */
 export interface MotionFinder {
   /**
-   * Looks at a picture. `unknown` also where it is of a kind that cannot be looked into here; `resting`
-   * where it is too soon for another look.
+   * Looks at a picture. `resting` where it is too soon for another look; `foreign` where it is of a kind
+   * that cannot be looked into here: progressive, or on a processor without SIMD.
    */
-  look(jpeg: Uint8Array, atMs: number): Sight | "resting";
+  look(jpeg: Uint8Array, atMs: number): Sight | "resting" | "foreign";
 }
 
 /** Time between two looks at JPEGs, ms. */
@@ -50,8 +50,8 @@ export function createMotionFinder(): MotionFinder {
       try {
         const format = parseJpeg(jpeg);
         const whole = jpeg.subarray(0, format.sizeBytes);
+        if (!canDrawPlanes(format)) return "foreign";
         if (!planes?.fits(format)) {
-          if (!canDrawPlanes(format)) return "unknown";
           planes = new JpegPlanes(format);
           planes.draw(whole);
           usual.forget();
@@ -74,7 +74,7 @@ const TIMES = { median: 3, own: 1.5 };
 /** A block's own mean is that of about so many looks, at most. */
 const OWN_LOOKS = 120;
 
-/** Makes one for a camera that gives coded video; it looks at its key pictures, one after the other. */
+/** Makes one for pictures that something else has decoded: key pictures, one after the other. */
 export function createKeyPictureMotionFinder(): { look(picture: GrayPicture): Sight } {
   const usual = createUsual();
   let before: GrayPicture | undefined;

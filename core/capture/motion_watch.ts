@@ -2,7 +2,7 @@
  * Makes events of the motion that is seen in a camera's pictures. While nothing can be seen, everything
  * is recorded, and that is said once.
  *
- * Coded video is looked at from key picture to key picture: what has changed between two of them has
+ * Coded video, and a JPEG that is not looked into otherwise, is looked at from key picture to key picture: what has changed between two of them has
  * happened at some time between them, and that is the event.
  *
  * @module
@@ -54,7 +54,8 @@ export function watchMotion(gate: EventHearer, options: MotionWatchOptions): Mot
       if (track.codec !== "jpeg") return keys.look(unit, track);
       const { capturedAtMs } = unit;
       const sight = jpegs.look(unit.data, capturedAtMs);
-      if (sight !== "resting") tell(sight, capturedAtMs, capturedAtMs);
+      if (sight === "foreign") keys.look(unit, track);
+      else if (sight !== "resting") tell(sight, capturedAtMs, capturedAtMs);
     },
     [Symbol.asyncDispose]: () => keys[Symbol.asyncDispose](),
   };

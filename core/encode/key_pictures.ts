@@ -27,7 +27,7 @@ export interface GrayPicture {
 /** Decodes one camera's key pictures. */
 export interface PictureDecoder extends AsyncDisposable {
   /**
-   * Takes a key unit of H.264 or H.265 and copies it, so that the unit may be released. Never waits,
+   * Takes a key unit and copies it, so that the unit may be released. Never waits,
    * never throws.
    */
   push(unit: AccessUnit, track: VideoTrack): void;
@@ -115,7 +115,7 @@ export function beginsSequence(
   data: Uint8Array,
   { codec }: Pick<VideoTrack, "codec">,
 ): boolean {
-  if (codec === "h265") return true;
+  if (codec !== "h264") return true;
   for (const at of nalHeaders(data)) {
     if (h264NalType(data[at] ?? 0) === H264_NAL.idr) return true;
   }
@@ -133,6 +133,7 @@ function* nalHeaders(data: Uint8Array): Generator<number> {
  * pictures may be reordered, it waits for as many as might have to be shown before.
  */
 export function timesToGive({ codec, config }: Pick<VideoTrack, "codec" | "config">): number {
+  if (codec === "jpeg") return 1;
   try {
     const set = (codec === "h264" ? parseAvcConfig(config) : parseHevcConfig(config)).sps[0];
     if (set === undefined) return 1;

@@ -12,13 +12,14 @@ import type { AccessUnit, CameraEvent, Source } from "../../core/types.ts";
 import {
   createMemorySpool,
   createNotes,
+  JPEG_TRACK,
   recorderOptions,
   VIDEO_TRACK,
   videoUnit,
 } from "../support/capture_fakes.ts";
 import { readClip } from "../support/clip_frames.ts";
 import { createFakeClock } from "../support/fake_clock.ts";
-import { STARTED_AT } from "../support/media_samples.ts";
+import { readFixture, STARTED_AT } from "../support/media_samples.ts";
 import { GOP_MS, movingScene } from "../support/moving_scene.ts";
 import { needs } from "../support/programs.ts";
 import { until } from "../support/until.ts";
@@ -102,6 +103,18 @@ Deno.test("what changed while the camera was away happened when it was back", as
   for (let ms = 0; ms < 20_000; ms += 2000) see(ms);
   see(3_600_000, 50);
   assert.deepEqual(events, [{ kind: "motion", startMs: 3_600_000, endMs: 3_600_000 }]);
+});
+
+Deno.test("JPEGs that are not looked into otherwise are decoded too", async () => {
+  const { watch, pushed } = await createWorld();
+  const baseline = readFixture("picture.jpg");
+  const progressive = baseline.slice();
+  const frameHeader = baseline.findIndex((byte, i) => byte === 0xff && baseline[i + 1] === 0xc0);
+  progressive[frameHeader + 1] = 0xc2;
+  watch.look(videoUnit(2000, { data: baseline }), JPEG_TRACK);
+  assert.deepEqual(pushed, []);
+  watch.look(videoUnit(4000, { data: progressive }), JPEG_TRACK);
+  assert.deepEqual(pushed, [4000]);
 });
 
 Deno.test("only key pictures are decoded, and one a second at most", async () => {

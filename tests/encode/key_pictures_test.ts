@@ -12,10 +12,11 @@ import {
 import { createEncoders } from "../../core/encode/mod.ts";
 import { joinLengthPrefixed, splitLengthPrefixed } from "../../core/media/annexb.ts";
 import { H264_NAL, h264NalType } from "../../core/media/h264.ts";
-import { VIDEO_TRACK, videoUnit } from "../support/capture_fakes.ts";
+import { parseJpeg } from "../../core/media/jpeg.ts";
+import { JPEG_TRACK, VIDEO_TRACK, videoUnit } from "../support/capture_fakes.ts";
 import { createFakeClock } from "../support/fake_clock.ts";
 import { runFfmpeg } from "../support/ffmpeg.ts";
-import { readRecording } from "../support/media_samples.ts";
+import { readFixture, readRecording } from "../support/media_samples.ts";
 import { movingScene } from "../support/moving_scene.ts";
 import { needs } from "../support/programs.ts";
 import { createTestLog } from "./support.ts";
@@ -212,6 +213,21 @@ for (const use of ["system", "wasm"] as const) {
     },
   });
 }
+
+Deno.test("a JPEG comes out small and gray too", async () => {
+  await using encoders = await createEncoders({ use: "wasm", workers: 1, log: createTestLog() });
+  const data = readFixture("picture.jpg");
+  const { widthPx, heightPx } = parseJpeg(data);
+  const heard = Promise.withResolvers<GrayPicture>();
+  await using decoder = encoders.forKeyPictures({
+    onPicture: heard.resolve,
+    onBlind: (reason) => heard.reject(new Error(reason)),
+  });
+  decoder.push(videoUnit(0, { data }), { ...JPEG_TRACK, widthPx, heightPx });
+  const picture = await heard.promise;
+  assert.equal(picture.pixels.length, picture.widthPx * picture.heightPx);
+  assert.ok(new Set(picture.pixels).size > 20);
+});
 
 /** Some cameras leave out that decoding may begin here. */
 function withoutSei(data: Uint8Array): Uint8Array {
