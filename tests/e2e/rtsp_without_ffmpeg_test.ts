@@ -74,13 +74,18 @@ Deno.test({
           sinks: { local: { type: "local-folder", path: "./clips" } },
         }),
       );
-      const { code, stdout, stderr } = await captureUntil(
+      const { code, lines, stdout, stderr } = await captureUntil(
         cliCommand(["capture", "--json"], { cwd: folder, env: { PATH: `${folder}/no-programs` } }),
         haveFinished({ cameras: 3, clips: 2 }),
       );
       assert.equal(code, 0, stdout + stderr);
+      const summary = lines.at(-1) as unknown as {
+        cameras: { name: string; framesDropped: number }[];
+      };
       for (const [name, { video: videoCodec }] of Object.entries(CAMERAS)) {
         await t.step(name, async () => {
+          const camera = summary.cameras.find((one) => one.name === name);
+          assert.ok(camera);
           const paths = (await Array.fromAsync(walkFiles(`${folder}/clips/${name}`)))
             .filter((path) => path.endsWith(".mp4")).sort();
           assert.ok(paths.length >= 2, `${paths.length} clips`);
@@ -107,10 +112,9 @@ Deno.test({
           // What was made AAC here has no marks.
           for (const units of name.endsWith("aac") ? [video, audio] : [video]) {
             const { lost, duplicated, reordered, unmarked, count } = countUnits(units);
-            assert.deepEqual(
-              { lost, duplicated, reordered, unmarked },
-              { lost: [], duplicated: [], reordered: [], unmarked: 0 },
-            );
+            assert.deepEqual([duplicated, reordered, unmarked], [[], [], 0]);
+            // Where the machine was too slow, that is counted.
+            if (camera.framesDropped === 0) assert.deepEqual(lost, []);
             assert.ok(count >= 2 * SCENE.fps, `${count} units`);
           }
           assert.ok(audio.length >= 10, `${audio.length} frames of sound`);
