@@ -22,16 +22,30 @@ export interface MovingScene {
   readonly file: Uint8Array<ArrayBuffer>;
 }
 
-/** Encodes it; `moves` has a group each. */
-export async function movingScene(
+interface MovingSceneOptions {
+  readonly codec?: "h264" | "h265";
+  /** Pictures are shown in another order than they are coded in. */
+  readonly reordered?: boolean;
+  /** Key pictures are no IDR pictures, but for the first. Of H.264; goes with reordering. */
+  readonly isOpen?: boolean;
+}
+
+const made = new Map<string, Promise<MovingScene>>();
+
+/** Encodes it, once in a process; `moves` has a group each. */
+export function movingScene(
   moves: readonly boolean[],
-  { codec = "h264", reordered = false, isOpen = false }: {
-    readonly codec?: "h264" | "h265";
-    /** Pictures are shown in another order than they are coded in. */
-    readonly reordered?: boolean;
-    /** Key pictures are no IDR pictures, but for the first. Of H.264; goes with reordering. */
-    readonly isOpen?: boolean;
-  } = {},
+  options: MovingSceneOptions = {},
+): Promise<MovingScene> {
+  const key = JSON.stringify([moves, options]);
+  const scene = made.get(key) ?? encode(moves, options);
+  made.set(key, scene);
+  return scene;
+}
+
+async function encode(
+  moves: readonly boolean[],
+  { codec = "h264", reordered = false, isOpen = false }: MovingSceneOptions,
 ): Promise<MovingScene> {
   const still = createScene({ ...SIZE, still: true });
   const moving = createScene(SIZE);
