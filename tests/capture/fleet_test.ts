@@ -236,3 +236,35 @@ Deno.test("a wanted camera that the account lacks is told once", async () => {
   ]);
   await fleet.stop();
 });
+
+Deno.test("an account's cameras are asked for events where that costs nothing, or their owner says so", async () => {
+  const clock = createFakeClock();
+  const asked: string[] = [];
+  const telling = (name: string, more: Partial<Listed> = {}): Listed => ({
+    ...listed(clock, { id: name, name }),
+    ...more,
+    // deno-lint-ignore require-yield
+    events: async function* () {
+      asked.push(name);
+      await clock.sleep(0);
+      throw new Error("no answer");
+    },
+  });
+  const plan = { mode: "continuous", beforeMs: 0, afterMs: 1000 } as const;
+  const fleet = start(clock, {
+    accounts: [
+      all("polled", createAccount([telling("Yard")])),
+      { ...all("wanted", createAccount([telling("Door")])), events: { ...plan, tags: true } },
+      all("subscribed", createAccount([telling("Hall", { tellsAlways: true })])),
+      {
+        ...all("unwanted", createAccount([telling("Attic", { tellsAlways: true })])),
+        events: { ...plan, tags: false },
+      },
+    ],
+  });
+  await clock.advance(10_000);
+  assert.deepEqual(new Set(asked), new Set(["Door", "Hall"]));
+  const warned = fleet.lines.filter((line) => /cannot hear of events/.test(line));
+  assert.equal(warned.length, 2, "each is set up to be heard, so it is said once of each");
+  await fleet.stop();
+});
