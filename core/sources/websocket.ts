@@ -99,16 +99,6 @@ export function clientFrame(
   return frame;
 }
 
-/** What a server's frames say. */
-export interface FrameReading {
-  /** Payload of binary messages, as views. */
-  readonly data: readonly Uint8Array[];
-  /** Payloads of pings, to be answered. */
-  readonly pings: readonly Uint8Array[];
-  /** The server closes. */
-  readonly closed: boolean;
-}
-
 /** Takes a server's frames apart, however the stream is cut; keeps at most one header or control frame. */
 export class FrameReader {
   #head = new Uint8Array(0);
@@ -117,38 +107,51 @@ export class FrameReader {
   #isBinary = false;
   #control: { readonly opcode: number; bytes: Uint8Array } | undefined;
 
-  /** @throws WebSocketError */
-  push(bytes: Uint8Array): FrameReading {
-    const data: Uint8Array[] = [];
-    const pings: Uint8Array[] = [];
-    let closed = false;
+  readonly #onPing: (payload: Uint8Array) => void;
+  #isClosed = false;
+
+  /** `onPing` is given what is to be answered. */
+  constructor({ onPing }: { readonly onPing: (payload: Uint8Array) => void }) {
+    this.#onPing = onPing;
+  }
+
+  /** The server has closed. */
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  /**
+   * The payload of binary messages, as views; all of it is to be taken before more bytes are given.
+   *
+   * @throws WebSocketError behind what came before it
+   */
+  *push(bytes: Uint8Array): Generator<Uint8Array, void, undefined> {
     let rest = bytes;
     while (true) {
       if (this.#left > 0) {
         const part = rest.subarray(0, Math.min(this.#left, rest.length));
-        if (part.length === 0) break;
+        if (part.length === 0) return;
         rest = rest.subarray(part.length);
         this.#left -= part.length;
         if (this.#control) this.#control.bytes = joined(this.#control.bytes, part);
-        else if (this.#isBinary) data.push(part);
+        else if (this.#isBinary) yield part;
       }
       if (this.#left === 0 && this.#control) {
-        if (this.#control.opcode === OPCODE.ping) pings.push(this.#control.bytes);
-        closed ||= this.#control.opcode === OPCODE.close;
+        if (this.#control.opcode === OPCODE.ping) this.#onPing(this.#control.bytes);
+        this.#isClosed ||= this.#control.opcode === OPCODE.close;
         this.#control = undefined;
       }
-      if (this.#left > 0 || (rest.length === 0 && this.#head.length === 0)) break;
+      if (this.#isClosed) return; // what stands behind it is nothing
+      if (this.#left > 0 || (rest.length === 0 && this.#head.length === 0)) return;
       const head = this.#head.length === 0 ? rest : joined(this.#head, rest);
       const headBytes = this.#begin(head);
       if (headBytes === undefined) {
         this.#head = head.slice();
-        break;
+        return;
       }
       this.#head = new Uint8Array(0);
       rest = head.subarray(headBytes);
-      if (closed) break;
     }
-    return { data, pings, closed };
   }
 
   /** Begins a frame, and gives the length of its header; `undefined` where that is not whole. */

@@ -256,22 +256,24 @@ Deno.test("a WebSocket's frames are the same wherever they are cut, whatever the
   );
   const random = seededRandom(3);
   for (let round = 0; round < 60; round++) {
-    const reader = new FrameReader();
-    const data: number[] = [];
     let pings = 0;
-    let closed = false;
+    const reader = new FrameReader({ onPing: () => pings++ });
+    const data: number[] = [];
     for (let at = 0; at < stream.length;) {
       const step = round < 5 ? round + 1 : 1 + Math.floor(random() * 400);
-      const reading = reader.push(stream.subarray(at, at + step));
-      for (const part of reading.data) for (const byte of part) data.push(byte);
-      pings += reading.pings.length;
-      closed ||= reading.closed;
+      for (const part of reader.push(stream.subarray(at, at + step))) data.push(...part);
       at += step;
     }
     assert.equal(data.length, 70_303);
     assert.deepEqual([data[0], data[3], data[303], data.at(-1)], [1, 4, 5, 5]);
-    assert.deepEqual([pings, closed], [2, true]);
+    assert.deepEqual([pings, reader.isClosed], [2, true]);
   }
+});
+
+Deno.test("what came in front of a frame that is none is given out first", () => {
+  const reading = new FrameReader({ onPing: () => {} }).push(bytesOf("8203010203c200"));
+  assert.deepEqual(reading.next().value, Uint8Array.of(1, 2, 3));
+  assert.throws(() => reading.next(), WebSocketError);
 });
 
 Deno.test("100,000 spoiled frames: nothing but a WebSocketError comes out, and nothing is kept", () => {
@@ -282,12 +284,12 @@ Deno.test("100,000 spoiled frames: nothing but a WebSocketError comes out, and n
     bytesOf("827e0003aabbcc8800"),
   );
   for (let round = 0; round < 100_000; round++) {
-    const reader = new FrameReader();
+    const reader = new FrameReader({ onPing: () => {} });
     try {
       const bytes = mutated(sample, random);
       const half = Math.floor(random() * bytes.length);
-      reader.push(bytes.subarray(0, half));
-      reader.push(bytes.subarray(half));
+      for (const _ of reader.push(bytes.subarray(0, half)));
+      for (const _ of reader.push(bytes.subarray(half)));
     } catch (error) {
       assert.ok(error instanceof WebSocketError, String(error));
     }

@@ -8,7 +8,13 @@
 import { isIP } from "node:net";
 import { type Clock, sourceError } from "../../types.ts";
 import { connectSecurely, createSocketReader } from "../secure_socket.ts";
-import { clientFrame, FrameReader, readHandshake, webSocketRequest } from "../websocket.ts";
+import {
+  clientFrame,
+  FrameReader,
+  readHandshake,
+  WebSocketError,
+  webSocketRequest,
+} from "../websocket.ts";
 
 /** How a server is reached. */
 export type NexusTransport = "tls" | "websocket";
@@ -213,31 +219,29 @@ async function overWebSocket(
       grown.set(head);
       grown.set(value, head.length);
       head = grown;
-      const used = asSourceError(address, () => readHandshake(head, accept));
+      const used = readHandshake(head, accept);
       if (used !== undefined) first = head.subarray(used);
     }
   } catch (error) {
     await socket.close();
-    throw error;
+    throw error instanceof WebSocketError ? protocolError(error, address) : error;
   } finally {
     signal.removeEventListener("abort", giveUp);
   }
   const incoming = async function* (rest: Uint8Array): AsyncGenerator<Uint8Array> {
-    const frames = new FrameReader();
-    const take = (part: Uint8Array) => {
-      const { data, pings, closed } = asSourceError(address, () => frames.push(part));
-      for (const ping of pings) socket.send(clientFrame("pong", ping, randomBytes(4)));
-      return { data, closed };
-    };
+    const frames = new FrameReader({
+      onPing: (ping) => socket.send(clientFrame("pong", ping, randomBytes(4))),
+    });
     try {
       for (let part = rest;;) {
-        const { data, closed } = take(part);
-        yield* data;
-        if (closed) return;
+        yield* frames.push(part);
+        if (frames.isClosed) return;
         const { done, value } = await chunks.next();
         if (done) return;
         part = value;
       }
+    } catch (error) {
+      throw error instanceof WebSocketError ? protocolError(error, address) : error;
     } finally {
       await chunks.return?.(undefined);
     }
@@ -249,11 +253,6 @@ async function overWebSocket(
   };
 }
 
-function asSourceError<T>(address: NexusAddress, read: () => T): T {
-  try {
-    return read();
-  } catch (cause) {
-    const message = cause instanceof Error ? cause.message : String(cause);
-    throw sourceError("protocol", `${describeAddress(address)}: ${message}`, { cause });
-  }
+function protocolError(cause: WebSocketError, address: NexusAddress): Error {
+  return sourceError("protocol", `${describeAddress(address)}: ${cause.message}`, { cause });
 }
