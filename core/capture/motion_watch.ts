@@ -31,8 +31,11 @@ export interface MotionWatchOptions {
   readonly log: Log;
 }
 
-/** Of coded video at most one key picture in so long is decoded, ms: some cameras give no others. */
-const KEY_EVERY_MS = 1000;
+/**
+ * Of coded video at most one key picture in so long is decoded, ms: some cameras give no others. Those
+ * that come every second do not do so to the millisecond.
+ */
+const KEY_EVERY_MS = 900;
 /** Key pictures that are being decoded, or were passed over, before nothing is taken for peace. */
 const MOST_UNSEEN = 3;
 /** A change over a longer time, such as while the camera was away, happened at its end, ms. */

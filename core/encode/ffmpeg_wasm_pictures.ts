@@ -37,6 +37,7 @@ export class WasmPictures {
   readonly #waiting: Task[] = [];
   #worker: Worker | undefined;
   #task: Task | undefined;
+  #isClosed = false;
 
   /** `coreUrl` is that of the glue script, where the import map does not know it. */
   constructor(module: WebAssembly.Module, coreUrl: string | undefined) {
@@ -70,6 +71,7 @@ export class WasmPictures {
             onEnd(error);
           },
         };
+        if (this.#isClosed) return task.onFailed(new Error("ffmpeg.wasm was closed"));
         this.#waiting.push(task);
         this.#next();
       },
@@ -83,6 +85,7 @@ export class WasmPictures {
 
   /** Ends all that is under way. */
   close(): void {
+    this.#isClosed = true;
     for (const task of this.#waiting.splice(0)) task.onFailed(new Error("ffmpeg.wasm was closed"));
     this.#fail(new Error("ffmpeg.wasm was closed"));
   }

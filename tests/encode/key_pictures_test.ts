@@ -214,6 +214,26 @@ for (const use of ["system", "wasm"] as const) {
   });
 }
 
+Deno.test("wasm: a camera that goes while its picture is decoded does not take another's with it", async () => {
+  const { track, units } = await movingScene([false, true, true, true]);
+  const [key] = units;
+  assert.ok(key);
+  await using encoders = await createEncoders({ use: "wasm", workers: 1, log: createTestLog() });
+  const going = encoders.forKeyPictures({
+    onPicture: () => assert.fail("it has gone"),
+    onBlind: () => assert.fail("it has gone"),
+  });
+  const heard = Promise.withResolvers<GrayPicture>();
+  await using staying = encoders.forKeyPictures({
+    onPicture: heard.resolve,
+    onBlind: (reason) => heard.reject(new Error(reason)),
+  });
+  going.push(key, track);
+  staying.push(key, track);
+  await going[Symbol.asyncDispose]();
+  assert.equal((await heard.promise).capturedAtMs, key.capturedAtMs);
+});
+
 Deno.test("a JPEG comes out small and gray too", async () => {
   await using encoders = await createEncoders({ use: "wasm", workers: 1, log: createTestLog() });
   const data = readFixture("picture.jpg");
