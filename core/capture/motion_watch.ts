@@ -27,6 +27,8 @@ export interface MotionWatch extends AsyncDisposable {
 export interface MotionWatchOptions {
   /** Where to get a decoder for a camera that gives coded video. */
   readonly pictureDecoder?: (options: PictureDecoderOptions) => Promise<PictureDecoder>;
+  /** So much after each event is recorded, ms. */
+  readonly afterMs: number;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -38,6 +40,8 @@ export interface MotionWatchOptions {
 const KEY_EVERY_MS = 900;
 /** Key pictures that are being decoded, or were passed over, before nothing is taken for peace. */
 const MOST_UNSEEN = 3;
+/** A key picture has been seen so soon after it was taken, ms. */
+const SEEN_MS = 1000;
 /** A change over a longer time, such as while the camera was away, happened at its end, ms. */
 const LONGEST_MS = 30_000;
 /** A decoder that could not be had is asked for again after so long, ms. */
@@ -66,7 +70,7 @@ export function watchMotion(gate: EventHearer, options: MotionWatchOptions): Mot
 
 function watchKeyPictures(
   gate: EventHearer,
-  { pictureDecoder, tell, clock, log }: MotionWatchOptions & {
+  { pictureDecoder, tell, afterMs, clock, log }: MotionWatchOptions & {
     tell(sight: Sight, startMs: number, endMs: number): void;
   },
 ): MotionWatch {
@@ -101,9 +105,11 @@ function watchKeyPictures(
           isBlind = false;
           const { capturedAtMs } = picture;
           const sinceMs = capturedAtMs - lastAtMs;
-          const startMs = sinceMs >= 0 && sinceMs <= LONGEST_MS ? lastAtMs : capturedAtMs;
+          const spanMs = sinceMs >= 0 && sinceMs <= LONGEST_MS ? sinceMs : 0;
           lastAtMs = capturedAtMs;
-          tell(finder.look(picture), startMs, capturedAtMs);
+          // What goes on is one recording: it must not end before the next look says so.
+          const restMs = spanMs > 0 ? Math.max(0, spanMs + SEEN_MS - afterMs) : 0;
+          tell(finder.look(picture), capturedAtMs - spanMs, capturedAtMs + restMs);
         },
       });
       if (isClosed) await opened[Symbol.asyncDispose]();

@@ -158,7 +158,9 @@ export async function recordCamera(options: RecorderOptions, signal: AbortSignal
       gate.isHeard = value;
     },
   };
-  const motion = options.events?.motion && hearer ? watchMotion(hearer, options) : undefined;
+  const motion = options.events?.motion && hearer
+    ? watchMotion(hearer, { ...options, ...options.events.plan })
+    : undefined;
   const context = { clock, random, log };
   const listening = hearer && !motion
     ? listenForEvents(hearer, { ...options.events, ...context }, signal)

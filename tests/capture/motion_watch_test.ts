@@ -26,8 +26,8 @@ import { until } from "../support/until.ts";
 import { createTestLog } from "../encode/support.ts";
 
 /** A watch over coded video whose decoder a test works by hand. */
-async function createWorld() {
-  const gate = createEventGate({ beforeMs: 0, afterMs: 1000 });
+async function createWorld({ afterMs = 20_000 } = {}) {
+  const gate = createEventGate({ beforeMs: 0, afterMs });
   const events: CameraEvent[] = [];
   const pushed: number[] = [];
   const log = createNotes();
@@ -44,7 +44,7 @@ async function createWorld() {
     },
   };
   const watch = watchMotion(hearer, {
-    ...{ log, clock },
+    ...{ log, clock, afterMs },
     pictureDecoder(options) {
       world.opened++;
       if (world.error !== undefined) return Promise.reject(world.error);
@@ -96,6 +96,14 @@ Deno.test("what changed between two key pictures is an event from the one to the
     { kind: "motion", startMs: 18_000, endMs: 20_000 },
     { kind: "motion", startMs: 20_000, endMs: 22_000 },
   ]);
+});
+
+Deno.test("an event lasts until the next key picture has been seen, where less is recorded after it", async () => {
+  const { see, events } = await createWorld({ afterMs: 1000 });
+  for (let ms = 0; ms < 40_000; ms += 4000) see(ms);
+  see(40_000, 50);
+  // Recorded is one second more: the next key picture comes at 44, and is decoded by 45.
+  assert.deepEqual(events, [{ kind: "motion", startMs: 36_000, endMs: 44_000 }]);
 });
 
 Deno.test("what changed while the camera was away happened when it was back", async () => {
@@ -156,7 +164,7 @@ Deno.test("where there is no decoder everything is recorded, and it is asked for
   const clock = createFakeClock();
   let asked = 0;
   const watch = watchMotion(world.hearer, {
-    ...{ log, clock },
+    ...{ log, clock, afterMs: 1000 },
     pictureDecoder() {
       asked++;
       return Promise.reject(new Error("no ffmpeg"));
