@@ -64,6 +64,8 @@ export interface RtspConnection {
 
 /** A read of so much is followed by another at once: there may be more than the kernel holds. */
 const LARGE_READ_BYTES = 49_152;
+/** A read that was waited for longer found nothing there. */
+const WAITED_MS = 1;
 const CONNECT_MS = 5000;
 const USER_AGENT = "camsink"; // some cameras answer 401 to a client without a name
 
@@ -133,17 +135,21 @@ export async function connectRtsp(options: ConnectionOptions): Promise<RtspConne
 
   const read = async (): Promise<void> => {
     const pace = readPaceOf(clock);
-    let wasLarge = false;
+    let isMoreThere = false;
     while (!closing.signal.aborted) {
       if (held !== undefined) await held.promise;
-      if (gathering !== undefined && !wasLarge) {
+      if (gathering !== undefined && !isMoreThere) {
         // Who says good-bye does not wait for the common moment.
         await pace.next(gathering.signal).catch(() => {});
         if (closing.signal.aborted) return;
       }
+      const askedMs = clock.monotonic();
       const count = await conn.read(reader.space());
       if (count === null) throw sourceError("offline", `${what}: the camera closed the connection`);
-      wasLarge = count >= LARGE_READ_BYTES;
+      // A read of TLS gives a few kilobytes, however much is there: until one has to wait.
+      isMoreThere = url.secure
+        ? clock.monotonic() - askedMs < WAITED_MS
+        : count >= LARGE_READ_BYTES;
       options.onRead();
       reader.advance(count);
     }
