@@ -1,8 +1,8 @@
 /**
  * When sockets are read. A camera sends hundreds of small packets a second; to be woken for each of
- * them is what recording costs most. So all live sessions of a process wait for the same moment, ten
- * times a second, and then read at one go what the kernel has gathered meanwhile: one timer for all
- * cameras, and one burst of work after which the processor may sleep.
+ * them is what recording costs most. So all live sessions of a process wait for the same moments, three
+ * to ten times a second, and then read at one go what the kernel has gathered meanwhile: one timer for
+ * all cameras, and one burst of work after which the processor may sleep.
  *
  * @module
  */
@@ -10,11 +10,14 @@ import type { Clock } from "../types.ts";
 
 /** The common moments. */
 export interface ReadPace {
-  /** Resolves at the next moment; rejects with the signal's reason when aborted. */
-  next(signal: AbortSignal): Promise<void>;
+  /**
+   * Resolves at the next moment, or at the next of those that all who wait for every `span`th share.
+   * Rejects with the signal's reason when aborted.
+   */
+  next(signal: AbortSignal, span?: number): Promise<void>;
 }
 
-/** Time between two reads of a socket, ms. */
+/** Time between two moments, ms. */
 export const GATHER_MS = 100;
 
 const paces = new WeakMap<Clock, ReadPace>();
@@ -32,6 +35,7 @@ export function readPaceOf(clock: Clock): ReadPace {
 /** Who waits again and again with one signal. */
 interface Waiter {
   waits: PromiseWithResolvers<void> | undefined;
+  dueMs: number;
 }
 
 function createReadPace(clock: Clock): ReadPace {
@@ -39,31 +43,39 @@ function createReadPace(clock: Clock): ReadPace {
   // waiting.
   const waiters = new WeakMap<AbortSignal, Waiter>();
   let waiting: Waiter[] = [];
-  let timer: AbortController | undefined;
+  let timer: { readonly dueMs: number; readonly stop: AbortController } | undefined;
 
-  const tick = async (stop: AbortController) => {
-    try {
-      await clock.sleep(GATHER_MS, { signal: stop.signal });
-    } catch {
-      return; // nobody waits any more
-    }
+  const tick = () => {
     timer = undefined;
-    const due = waiting;
-    waiting = [];
+    const nowMs = clock.monotonic();
+    // A timer may be early by a part of a millisecond.
+    const due = waiting.filter(({ dueMs }) => dueMs <= nowMs + 1);
+    waiting = waiting.filter(({ dueMs }) => dueMs > nowMs + 1);
     for (const waiter of due) {
       const { waits } = waiter;
       waiter.waits = undefined;
       waits?.resolve();
     }
+    schedule();
+  };
+
+  /** Sleeps until the first of those who wait is due. */
+  const schedule = () => {
+    const dueMs = waiting.reduce((first, waiter) => Math.min(first, waiter.dueMs), Infinity);
+    if (dueMs >= (timer?.dueMs ?? Infinity)) return;
+    timer?.stop.abort();
+    const stop = new AbortController();
+    timer = { dueMs, stop };
+    clock.sleep(dueMs - clock.monotonic(), { signal: stop.signal }).then(tick, () => {}); // called off
   };
 
   const join = (signal: AbortSignal): Waiter => {
-    const waiter: Waiter = { waits: undefined };
+    const waiter: Waiter = { waits: undefined, dueMs: 0 };
     waiters.set(signal, waiter);
     signal.addEventListener("abort", () => {
       waiting = waiting.filter((other) => other !== waiter);
       if (waiting.length === 0) {
-        timer?.abort();
+        timer?.stop.abort();
         timer = undefined;
       }
       waiter.waits?.reject(signal.reason);
@@ -72,18 +84,54 @@ function createReadPace(clock: Clock): ReadPace {
   };
 
   return {
-    next(signal) {
+    next(signal, span = 1) {
       if (signal.aborted) return Promise.reject(signal.reason);
       const waiter = waiters.get(signal) ?? join(signal);
       if (waiter.waits === undefined) {
         waiter.waits = Promise.withResolvers();
+        const spanMs = span * GATHER_MS;
+        waiter.dueMs = (Math.floor(clock.monotonic() / spanMs) + 1) * spanMs;
         waiting.push(waiter);
-      }
-      if (timer === undefined) {
-        timer = new AbortController();
-        tick(timer);
+        schedule();
       }
       return waiter.waits.promise;
     },
   };
+}
+
+/** Reads of one size before the span grows. */
+const STEADY_READS = 16;
+const MAX_SPAN = 3;
+
+/**
+ * How many moments a connection lets pass between two reads. At first one; one more whenever what comes
+ * has long been read in one go and so much more of it would still be. The kernel's window grows with
+ * what is read at once (at least to twice of it), so it holds that too.
+ */
+export class ReadSpan {
+  readonly #bufferBytes: number;
+  #span = 1;
+  #reads = 0;
+  #bytes = 0;
+
+  constructor(options: { readonly bufferBytes: number }) {
+    this.#bufferBytes = options.bufferBytes;
+  }
+
+  /** In moments. */
+  get span(): number {
+    return this.#span;
+  }
+
+  /** So many bytes were read. */
+  note(bytes: number): void {
+    if (this.#span === MAX_SPAN) return;
+    this.#reads++;
+    this.#bytes += bytes;
+    if (this.#reads < STEADY_READS) return;
+    const nextBytes = this.#bytes / this.#reads * (this.#span + 1) / this.#span;
+    // Key pictures come in bursts.
+    if (nextBytes <= this.#bufferBytes * 0.9) this.#span++;
+    this.#reads = this.#bytes = 0;
+  }
 }

@@ -65,8 +65,8 @@ export interface SocketReader {
 const BUFFER_BYTES = 131_072;
 /** With less room left what was read is handed on first: a record of TLS has up to 16 KiB. */
 const LEAST_ROOM_BYTES = 16_384;
-/** So many moments make one: each costs two looks at the socket, and a server keeps more than a camera. */
-const MOMENTS = 2;
+/** In moments: each read costs two looks at the socket, and a server keeps more than a camera. */
+const SPAN = 2;
 /** A read that was waited for longer found nothing there. */
 const WAITED_MS = 1;
 
@@ -93,9 +93,7 @@ export function createSocketReader(conn: Deno.Conn, clock: Clock): SocketReader 
         buffer.copyWithin(0, at, at + count);
         at = count;
         // Who says good-bye does not wait for the common moment.
-        for (let moments = 0; isGathering && hasWaited && moments < MOMENTS; moments++) {
-          await pace.next(stopping.signal).catch(() => {});
-        }
+        if (isGathering && hasWaited) await pace.next(stopping.signal, SPAN).catch(() => {});
         while (true) {
           reading = beginRead(conn, buffer.subarray(at));
           if (buffer.length - at < LEAST_ROOM_BYTES || !await isThere(reading)) break;
@@ -116,12 +114,14 @@ export function createSocketReader(conn: Deno.Conn, clock: Clock): SocketReader 
   };
 }
 
-interface Read {
+/** A read under way. */
+export interface Read {
   readonly count: Promise<number | null>;
   isSettled: boolean;
 }
 
-function beginRead(conn: Deno.Conn, into: Uint8Array<ArrayBuffer>): Read {
+/** Begins to read. */
+export function beginRead(conn: Deno.Conn, into: Uint8Array<ArrayBuffer>): Read {
   const read: Read = { count: conn.read(into), isSettled: false };
   const settle = () => {
     read.isSettled = true;
@@ -131,7 +131,7 @@ function beginRead(conn: Deno.Conn, into: Uint8Array<ArrayBuffer>): Read {
 }
 
 /** Whether a read found something: then the runtime settles it at once. Where not, it is waited for. */
-async function isThere(read: Read): Promise<boolean> {
+export async function isThere(read: Read): Promise<boolean> {
   for (let turns = 0; turns < 3 && !read.isSettled; turns++) await undefined;
   return read.isSettled;
 }

@@ -8,7 +8,7 @@
  */
 import { readFile } from "node:fs/promises";
 import { type Clock, sourceError } from "../../types.ts";
-import { InterleavedReader } from "./interleaved.ts";
+import { INTERLEAVED_BUFFER_BYTES, InterleavedReader } from "./interleaved.ts";
 import {
   formatMessage,
   RtspError,
@@ -16,7 +16,8 @@ import {
   type RtspRequest,
   type RtspResponse,
 } from "./message.ts";
-import { readPaceOf } from "../read_pace.ts";
+import { readPaceOf, ReadSpan } from "../read_pace.ts";
+import { beginRead, isThere } from "../secure_socket.ts";
 import { describeRtspUrl, type RtspUrl } from "./url.ts";
 
 /** What a connection needs. */
@@ -62,10 +63,8 @@ export interface RtspConnection {
   close(): void;
 }
 
-/** A read of so much is followed by another at once: there may be more than the kernel holds. */
+/** At first a read of so much is followed by another at once: the kernel may hold no more. */
 const LARGE_READ_BYTES = 49_152;
-/** A read that was waited for longer found nothing there. */
-const WAITED_MS = 1;
 const CONNECT_MS = 5000;
 const USER_AGENT = "camsink"; // some cameras answer 401 to a client without a name
 
@@ -135,21 +134,24 @@ export async function connectRtsp(options: ConnectionOptions): Promise<RtspConne
 
   const read = async (): Promise<void> => {
     const pace = readPaceOf(clock);
+    const gathered = new ReadSpan({ bufferBytes: INTERLEAVED_BUFFER_BYTES });
     let isMoreThere = false;
     while (!closing.signal.aborted) {
       if (held !== undefined) await held.promise;
       if (gathering !== undefined && !isMoreThere) {
         // Who says good-bye does not wait for the common moment.
-        await pace.next(gathering.signal).catch(() => {});
+        await pace.next(gathering.signal, gathered.span).catch(() => {});
         if (closing.signal.aborted) return;
       }
-      const askedMs = clock.monotonic();
-      const count = await conn.read(reader.space());
+      const space = reader.space();
+      const reading = beginRead(conn, space);
+      // A read of TLS gives a few kilobytes, however much is there: so until one has to wait.
+      const wasThere = url.secure && await isThere(reading);
+      const count = await reading.count;
       if (count === null) throw sourceError("offline", `${what}: the camera closed the connection`);
-      // A read of TLS gives a few kilobytes, however much is there: until one has to wait.
-      isMoreThere = url.secure
-        ? clock.monotonic() - askedMs < WAITED_MS
-        : count >= LARGE_READ_BYTES;
+      if (gathering !== undefined && !url.secure) gathered.note(count);
+      isMoreThere = wasThere || count === space.length ||
+        (!url.secure && gathered.span === 1 && count >= LARGE_READ_BYTES);
       options.onRead();
       reader.advance(count);
     }

@@ -19,13 +19,13 @@ export interface InterleavedHandler {
 }
 
 /** More than a whole frame (65 539 bytes) and a whole message (98 304). */
-const BUFFER_BYTES = 131_072;
+export const INTERLEAVED_BUFFER_BYTES = 131_072;
 const DOLLAR = 0x24;
 
 /** Reads one connection. */
 export class InterleavedReader {
   readonly #handler: InterleavedHandler;
-  readonly #buffer: Uint8Array<ArrayBuffer> = new Uint8Array(BUFFER_BYTES);
+  readonly #buffer: Uint8Array<ArrayBuffer> = new Uint8Array(INTERLEAVED_BUFFER_BYTES);
   #end = 0;
   /** Channels that were agreed on; before that any is taken. */
   readonly channels: Set<number> = new Set();

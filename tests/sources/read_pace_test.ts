@@ -1,0 +1,73 @@
+/** The moments at which live connections are read. */
+import assert from "node:assert/strict";
+import { GATHER_MS, readPaceOf, ReadSpan } from "../../core/sources/read_pace.ts";
+import { createFakeClock } from "../support/fake_clock.ts";
+
+Deno.test("who waits for every third moment is woken at the same ones as all who do", async () => {
+  const clock = createFakeClock();
+  const pace = readPaceOf(clock);
+  const woken: string[] = [];
+  const begin = (name: string, span: number) => {
+    const stop = new AbortController();
+    const waiting = (async () => {
+      while (true) {
+        await pace.next(stop.signal, span);
+        woken.push(`${clock.monotonic()} ${name}`);
+      }
+    })();
+    return { stop, waiting };
+  };
+  const all = [begin("each", 1), begin("third", 3)];
+  await clock.advance(GATHER_MS);
+  all.push(begin("other third", 3)); // joins those who wait already
+  await clock.advance(5 * GATHER_MS);
+  assert.deepEqual(
+    woken,
+    [
+      "100 each",
+      "200 each",
+      "300 each",
+      "300 third",
+      "300 other third",
+      "400 each",
+      "500 each",
+      "600 each",
+      "600 third",
+      "600 other third",
+    ].sort((a, b) => parseInt(a) - parseInt(b)),
+  );
+  for (const { stop, waiting } of all) {
+    stop.abort(new Error("left"));
+    await assert.rejects(waiting, /left/);
+  }
+  assert.equal(clock.sleepers, 0, "a timer is left behind");
+});
+
+Deno.test("one who wants to be woken sooner does not wait for those who have time", async () => {
+  const clock = createFakeClock();
+  const pace = readPaceOf(clock);
+  const stop = new AbortController();
+  const late = pace.next(stop.signal, 3);
+  const other = new AbortController();
+  let isWoken = false;
+  const early = pace.next(other.signal).then(() => isWoken = true);
+  await clock.advance(GATHER_MS);
+  assert.ok(isWoken);
+  await early;
+  stop.abort(new Error("left"));
+  await assert.rejects(late, /left/);
+  assert.equal(clock.sleepers, 0);
+});
+
+Deno.test("a connection is read more seldom once what comes has long been read at one go", () => {
+  const small = new ReadSpan({ bufferBytes: 131_072 });
+  const spans = new Set<number>();
+  for (let reads = 0; reads < 100; reads++) {
+    small.note(30_000 * small.span);
+    spans.add(small.span);
+  }
+  assert.deepEqual([...spans], [1, 2, 3]);
+  const large = new ReadSpan({ bufferBytes: 131_072 });
+  for (let reads = 0; reads < 100; reads++) large.note(70_000);
+  assert.equal(large.span, 1);
+});
