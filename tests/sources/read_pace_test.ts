@@ -34,7 +34,7 @@ Deno.test("who waits for every third moment is woken at the same ones as all who
       "600 each",
       "600 third",
       "600 other third",
-    ].sort((a, b) => parseInt(a) - parseInt(b)),
+    ].toSorted(),
   );
   for (const { stop, waiting } of all) {
     stop.abort(new Error("left"));
