@@ -2,8 +2,9 @@
  * Makes events of the motion that is seen in a camera's pictures. While nothing can be seen, everything
  * is recorded, and that is said once.
  *
- * Coded video, and a JPEG that is not looked into otherwise, is looked at from key picture to key picture: what has changed between two of them has
- * happened at some time between them, and that is the event.
+ * Coded video, and a JPEG that is not looked into otherwise, is looked at from key picture to key
+ * picture: what has changed between two of them has happened at some time between them, and that is the
+ * event.
  *
  * @module
  */
