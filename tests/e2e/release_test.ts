@@ -7,6 +7,7 @@
  */
 import assert from "node:assert/strict";
 import { isAzuriteCached, startNestSimulator } from "../../simulators/mod.ts";
+import type { SceneEncoding } from "../../simulators/scene/scene_encoder.ts";
 import { areRecording, captureUntil } from "../support/capture_until.ts";
 import { readClip } from "../support/clip_frames.ts";
 import { findProgram } from "../support/programs.ts";
@@ -406,12 +407,12 @@ releaseTest("the simulators encode without a system ffmpeg from the release file
         event.preventDefault();
         reject(new Error(event.message));
       };
-      const grey = new Uint8Array(64 * 64 * 3 / 2).fill(128);
-      worker.postMessage({
-        args: "-f rawvideo -s 64x64 -pix_fmt yuv420p -i in.yuv -c:v libx264 out.h264".split(" "),
-        inputs: { "in.yuv": grey },
-        output: "out.h264",
-      });
+      const encoding: SceneEncoding = {
+        inputArgs: ["-f", "rawvideo", "-s", "64x64", "-pix_fmt", "yuv420p"],
+        input: new Uint8Array(64 * 64 * 3 / 2).fill(128),
+        outputArgs: ["-c:v", "libx264", "-f", "h264"],
+      };
+      worker.postMessage(encoding);
     });
     assert.ok((answer.bytes?.length ?? 0) > 100, answer.said);
   } finally {
