@@ -17,7 +17,7 @@ import {
   type RtspResponse,
 } from "./message.ts";
 import { readPaceOf, ReadSpan } from "../read_pace.ts";
-import { beginRead, isThere } from "../secure_socket.ts";
+import { beginRead, connectSecurely, isThere } from "../secure_socket.ts";
 import { describeRtspUrl, type RtspUrl } from "./url.ts";
 
 /** What a connection needs. */
@@ -241,38 +241,13 @@ async function connectSocket(
   }, () => {}); // connected in time
   try {
     const { hostname, port } = url;
+    if (url.secure) {
+      return await connectSecurely({ hostname, port, caCerts, signal: given.signal });
+    }
     const tcp = await Deno.connect({ hostname, port, signal: given.signal });
-    if (!url.secure) {
-      if (signal.aborted) tcp.close();
-      signal.throwIfAborted();
-      return tcp;
-    }
-    const giveUp = () => {
-      try {
-        tcp.close();
-      } catch {
-        // It is TLS's already, or closed.
-      }
-    };
-    given.signal.addEventListener("abort", giveUp, { once: true });
-    try {
-      given.signal.throwIfAborted();
-      const tls = await Deno.startTls(tcp, { hostname, caCerts });
-      const broken = () => tls.close();
-      given.signal.addEventListener("abort", broken, { once: true });
-      try {
-        await tls.handshake();
-      } catch (error) {
-        if (!given.signal.aborted) tls.close();
-        throw error;
-      } finally {
-        given.signal.removeEventListener("abort", broken);
-      }
-      signal.throwIfAborted();
-      return tls;
-    } finally {
-      given.signal.removeEventListener("abort", giveUp);
-    }
+    if (signal.aborted) tcp.close();
+    signal.throwIfAborted();
+    return tcp;
   } catch (error) {
     if (signal.aborted) throw signal.reason;
     if (isLate) {

@@ -231,7 +231,7 @@ class LiveSession implements RtspSession {
           useUdp = true;
         }
       }
-      const udp = await openUdpReceiver({
+      const udp = openUdpReceiver({
         onPacket: (data, rtcp) => {
           this.#arrive();
           this.#take(kind, { rtcp, data, from: 0, to: data.length });
