@@ -60,14 +60,16 @@ export function renderLiveView(board: Board, options: LiveViewOptions): string[]
   const room = Math.max(1, rows - 1 - 4 - sinks.length);
   const shown = cameras.length <= room ? cameras : pickCameras(cameras, room - 1);
   const hidden = cameras.length - shown.length;
+  let spare = hidden > 0 ? 0 : room - shown.length;
+  const cameraRows = shown.flatMap((camera) => [
+    cameraRow(camera, options),
+    ...(isUnheard(camera) && spare-- > 0 ? [unheardRow(camera, options)] : []),
+  ]);
 
   const lines = [renderHeader(board, options)];
   if (cameras.length > 0) {
     lines.push(
-      ...layOutTable(CAMERA_COLUMNS, shown.map((camera) => cameraRow(camera, options)), {
-        width: columns,
-        titleStyle: style.dim,
-      }),
+      ...layOutTable(CAMERA_COLUMNS, cameraRows, { width: columns, titleStyle: style.dim }),
     );
   }
   if (hidden > 0) lines.push(style.dim(fitText(`… and ${hidden} more`, columns)));
@@ -131,7 +133,7 @@ function cameraRow(camera: CameraStatus, { nowMs, color }: LiveViewOptions): Row
     return { first: { text: `${sign} ${name}`, style: paint }, across: { text, style: paint } };
   }
   return [
-    { text: `● ${name}`, style: style.green },
+    { text: `● ${name}`, style: isUnheard(camera) ? style.yellow : style.green },
     { text: camera.fps.toFixed(1) },
     { text: grouped(camera.framesCaptured) },
     {
@@ -157,6 +159,15 @@ function cameraRow(camera: CameraStatus, { nowMs, color }: LiveViewOptions): Row
       style: camera.gaps.count === 0 ? style.dim : style.yellow,
     },
   ];
+}
+
+const isUnheard = ({ state, eventsUnheard }: CameraStatus): boolean =>
+  state === "recording" && eventsUnheard !== undefined;
+
+/** Below a camera that is recorded otherwise than was asked for: why. */
+function unheardRow({ eventsUnheard = "" }: CameraStatus, { color }: LiveViewOptions): Row {
+  const text = plainText(redact(eventsUnheard));
+  return { first: { text: "" }, across: { text, style: styles(color).yellow } };
 }
 
 function sinkRow(sink: SinkStatus, { nowMs, color }: LiveViewOptions): Row {

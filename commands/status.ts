@@ -21,7 +21,7 @@ import {
 import type { StatusArguments } from "./arguments.ts";
 import type { CommandContext } from "./context.ts";
 import { styles, systemTerminal, type Terminal } from "./terminal.ts";
-import { layOutTable, plainText } from "./text_layout.ts";
+import { layOutTable, plainText, type Row } from "./text_layout.ts";
 
 /** Runs `camsink status`. */
 export async function status(
@@ -123,6 +123,15 @@ export function todayText(
     (perDayBytes === undefined ? "" : ` of ${formatBytes(perDayBytes)}`);
 }
 
+/** Below a camera that is recorded otherwise than was asked for: why. */
+function unheardRow(
+  { state, eventsUnheard }: StatusSnapshot["cameras"][number],
+  { yellow }: ReturnType<typeof styles>,
+): Row[] {
+  if (state !== "recording" || eventsUnheard === undefined) return [];
+  return [{ first: { text: "" }, across: { text: plainText(eventsUnheard), style: yellow } }];
+}
+
 function showSnapshot(
   { startedAt, cameras, sinks, spool }: StatusSnapshot,
   { terminal, nowMs }: { readonly terminal: Terminal; readonly nowMs: number },
@@ -146,7 +155,7 @@ function showSnapshot(
         { title: "RECORDED", align: "right", dropOrder: 4 },
         { title: "NOW", dropOrder: 1 },
       ],
-      cameras.map((camera) => [
+      cameras.flatMap((camera): Row[] => [[
         { text: plainText(camera.name) },
         {
           text: camera.state,
@@ -160,7 +169,7 @@ function showSnapshot(
             ? `nothing for ${since(camera.gapSince)}`
             : camera.openClip ?? "-",
         },
-      ]),
+      ], ...unheardRow(camera, style)]),
       table,
     ),
     "",

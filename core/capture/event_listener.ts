@@ -1,10 +1,11 @@
 /**
  * Hears of a camera's events for as long as it is recorded. Where they cannot be heard, that is said
- * once, everything is recorded, and it is tried again.
+ * once, and shown for as long as it is so; everything is recorded, and it is tried again.
  *
  * @module
  */
 import { backoffMs } from "../clock.ts";
+import type { CameraStatus } from "../status/board.ts";
 import { type CameraEvent, type Clock, type Log, sourceErrorKind } from "../types.ts";
 import { retryAfterMs } from "./pauses.ts";
 
@@ -34,13 +35,15 @@ export interface EventHearer {
 /** Listens until `signal` is aborted. */
 export async function listenForEvents(
   gate: EventHearer,
-  { listen, consequence = "everything is recorded", isAsked = true, clock, random, log }:
+  { listen, consequence = "everything is recorded", isAsked = true, status, clock, random, log }:
     & EventListening
     & {
       /** What it means when nothing is heard. */
       readonly consequence?: string;
       /** It is said when nothing is heard. `false` where nobody asked for it. */
       readonly isAsked?: boolean;
+      /** Where it is shown for as long as nothing is heard. */
+      readonly status: Pick<CameraStatus, "eventsUnheard">;
       readonly clock: Clock;
       /** Numbers in [0, 1). */
       readonly random: () => number;
@@ -50,9 +53,8 @@ export async function listenForEvents(
 ): Promise<void> {
   if (!listen) {
     gate.isHeard = false;
-    log.warn(`nobody tells of this camera's events: ${consequence}`, {
-      event: "events-unknown",
-    });
+    status.eventsUnheard = `nobody tells of this camera's events: ${consequence}`;
+    log.warn(status.eventsUnheard, { event: "events-unknown" });
     return;
   }
   let attempt = 0;
@@ -60,6 +62,7 @@ export async function listenForEvents(
     attempt = 0;
     if (gate.isHeard) return;
     gate.isHeard = true;
+    status.eventsUnheard = undefined;
     if (isAsked) log.info("events are heard of again", { event: "events-heard" });
   };
   while (!signal.aborted) {
@@ -78,8 +81,9 @@ export async function listenForEvents(
     } catch (error) {
       round.abort();
       if (signal.aborted) return;
+      const reason = error instanceof Error ? error.message : String(error);
+      if (isAsked) status.eventsUnheard = `events cannot be heard (${reason}): ${consequence}`;
       if (gate.isHeard) {
-        const reason = error instanceof Error ? error.message : String(error);
         const message = `cannot hear of events: ${reason}; ${consequence} until it works`;
         log[isAsked ? "warn" : "debug"](message, { event: "events-unheard" });
       }

@@ -1,6 +1,6 @@
 /**
  * Makes events of the motion that is seen in a camera's pictures. While nothing can be seen, everything
- * is recorded, and that is said once.
+ * is recorded; that is said once, and shown for as long as it is so.
  *
  * Coded video, and a JPEG that is not looked into otherwise, is looked at from key picture to key
  * picture: what has changed between two of them has happened at some time between them, and that is the
@@ -9,6 +9,7 @@
  * @module
  */
 import type { PictureDecoder, PictureDecoderOptions } from "../encode/mod.ts";
+import type { CameraStatus } from "../status/board.ts";
 import type { AccessUnit, Clock, Log, VideoTrack } from "../types.ts";
 import type { EventHearer } from "./event_listener.ts";
 import {
@@ -30,6 +31,8 @@ export interface MotionWatchOptions {
   readonly pictureDecoder?: (options: PictureDecoderOptions) => Promise<PictureDecoder>;
   /** So much after each event is recorded, ms. */
   readonly afterMs: number;
+  /** Where it is shown that nothing can be seen. */
+  readonly status: Pick<CameraStatus, "eventsUnheard">;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -71,7 +74,7 @@ export function watchMotion(gate: EventHearer, options: MotionWatchOptions): Mot
 
 function watchKeyPictures(
   gate: EventHearer,
-  { pictureDecoder, tell, afterMs, clock, log }: MotionWatchOptions & {
+  { pictureDecoder, tell, afterMs, status, clock, log }: MotionWatchOptions & {
     tell(sight: Sight, startMs: number, endMs: number): void;
   },
 ): MotionWatch {
@@ -83,12 +86,11 @@ function watchKeyPictures(
   let lastAtMs = NaN;
   let unseen = 0;
   let hasWarned = false;
-  let isBlind = false;
   let isClosed = false;
 
   const blind = (reason: string) => {
     gate.isHeard = false;
-    isBlind = true;
+    status.eventsUnheard = `motion cannot be seen (${reason}): everything is recorded`;
     const message = `motion cannot be seen: ${reason}; everything is recorded until it works`;
     if (hasWarned) log.debug(message);
     else log.warn(message, { event: "events-unheard" });
@@ -102,8 +104,10 @@ function watchKeyPictures(
         onPicture(picture) {
           if (isClosed) return;
           unseen = 0;
-          if (isBlind) log.info("motion can be seen again", { event: "events-heard" });
-          isBlind = false;
+          if (status.eventsUnheard !== undefined) {
+            log.info("motion can be seen again", { event: "events-heard" });
+          }
+          status.eventsUnheard = undefined;
           const { capturedAtMs } = picture;
           const sinceMs = capturedAtMs - lastAtMs;
           const spanMs = sinceMs >= 0 && sinceMs <= LONGEST_MS ? sinceMs : 0;

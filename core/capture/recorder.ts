@@ -161,7 +161,7 @@ export async function recordCamera(options: RecorderOptions, signal: AbortSignal
   const motion = options.events?.motion && hearer
     ? watchMotion(hearer, { ...options, ...options.events.plan })
     : undefined;
-  const context = { clock, random, log };
+  const context = { status, clock, random, log };
   const listening = hearer && !motion
     ? listenForEvents(hearer, { ...options.events, ...context }, signal)
     : options.tags
@@ -211,6 +211,7 @@ export async function recordCamera(options: RecorderOptions, signal: AbortSignal
   await endTimelapse();
   await motion?.[Symbol.asyncDispose]();
   if (signal.aborted) await listening;
+  status.eventsUnheard = undefined;
   await marks.idle();
   if (gapSinceMs !== undefined) {
     status.gaps.totalMs += clock.monotonic() - gapSinceMs;

@@ -45,6 +45,7 @@ function keyOf({ kind, subject }: Condition): string {
   const group = {
     "camera-silent": "camera",
     "recording-stopped": "camera",
+    "events-unheard": "events",
     "cameras-unknown": "account",
     "sink-parked": "sink",
     "sink-failing": "sink",

@@ -14,6 +14,8 @@ export interface CameraStatus {
   state: "connecting" | "recording" | "waiting" | "stopped";
   /** Why it waits. */
   reason?: string;
+  /** Why its events cannot be heard of or its motion seen, and what that means; absent while they are. */
+  eventsUnheard?: string;
   framesCaptured: number;
   /** Captured, but neither encoded nor recorded. */
   framesDropped: number;

@@ -13,6 +13,7 @@ import type { Board, CameraStatus, SinkStatus } from "./board.ts";
 export type TroubleKind =
   | "camera-silent"
   | "recording-stopped"
+  | "events-unheard"
   | "cameras-unknown"
   | "sink-parked"
   | "sink-failing"
@@ -50,7 +51,7 @@ export interface Observed {
   readonly disk?: DiskState;
 }
 
-/** So long may a camera or an account be silent, and a sink fail, ms. */
+/** So long may a camera, its events or an account be silent, and a sink fail, ms. */
 const PATIENCE_MS = 60_000;
 /** A backlog that did not shrink for so long, and grew by so many clips, is growing. */
 const BACKLOG = { overMs: 600_000, clips: 10 } as const;
@@ -85,6 +86,8 @@ interface SinkMemory {
 export class Watch {
   readonly #clock: Clock;
   readonly #cameras = new Map<string, CameraMemory>();
+  /** Since when each camera's events are not heard of. */
+  readonly #unheardSinceMs = new Map<string, number>();
   readonly #sinks = new Map<string, SinkMemory>();
   readonly #accounts = new Map<string, number>();
   #diskIsLow = false;
@@ -99,7 +102,10 @@ export class Watch {
       if (!silentAccounts.has(name)) this.#accounts.delete(name);
     }
     return [
-      ...[...board.cameras.values()].map((camera) => this.#camera(camera)),
+      ...[...board.cameras.values()].flatMap((camera) => [
+        this.#camera(camera),
+        this.#events(camera),
+      ]),
       ...[...silentAccounts].map(([name, reason]) => this.#account(name, reason)),
       ...[...board.sinks.values()].flatMap((sink) => [
         this.#sink(sink),
@@ -146,6 +152,19 @@ export class Watch {
         subject,
         message: `not recorded for ${formatDuration(forMs)}${because}`,
       };
+  }
+
+  /** The camera is recorded, but not as it was asked for: that may fill a disk. */
+  #events({ name: subject, state, eventsUnheard: message }: CameraStatus): Condition | undefined {
+    const nowMs = this.#clock.monotonic();
+    if (state !== "recording" || message === undefined) {
+      this.#unheardSinceMs.delete(subject);
+      return undefined;
+    }
+    const sinceMs = this.#unheardSinceMs.get(subject) ?? nowMs;
+    this.#unheardSinceMs.set(subject, sinceMs);
+    if (nowMs - sinceMs <= PATIENCE_MS) return undefined;
+    return { kind: "events-unheard", subject, message };
   }
 
   #account(subject: string, reason: string | undefined): Condition | undefined {

@@ -9,7 +9,7 @@ import type { Clock, Log, Secret } from "../types.ts";
 import { Alerts, logAlert } from "./alerts.ts";
 import type { Board } from "./board.ts";
 import { type CallOptions, createHeartbeat, createWebhook, newsBody } from "./calls.ts";
-import { type DiskState, isWanted, type Observed, Watch } from "./conditions.ts";
+import { type Condition, type DiskState, isWanted, type Observed, Watch } from "./conditions.ts";
 import { removeStatus, statusPath, takeSnapshot, writeStatus } from "./snapshot.ts";
 
 /** What a monitor works with. */
@@ -56,7 +56,7 @@ export async function monitor(options: MonitorOptions, signal: AbortSignal): Pro
       webhook?.post(newsBody({ ...news, message: redact(news.message) }, product));
     }
     const isDue = clock.monotonic() - beatAtMs >= HEARTBEAT_MS;
-    if (heartbeat && isDue && isAllRecorded(observed, conditions.map(({ subject }) => subject))) {
+    if (heartbeat && isDue && isAllRecorded(observed, conditions)) {
       beatAtMs = clock.monotonic();
       heartbeat.beat();
     }
@@ -70,8 +70,11 @@ export async function monitor(options: MonitorOptions, signal: AbortSignal): Pro
 /** Whether every camera that is to be recorded is. */
 function isAllRecorded(
   { board, silentAccounts }: Observed,
-  troubled: readonly string[],
+  conditions: readonly Condition[],
 ): boolean {
+  // Of a camera that is not heard more is recorded than was asked for.
+  const troubled = conditions.filter(({ kind }) => kind !== "events-unheard")
+    .map(({ subject }) => subject);
   const cameras = [...board.cameras.values()].filter(isWanted);
   return cameras.length > 0 && silentAccounts.size === 0 &&
     cameras.every(({ name, state }) => state === "recording" && !troubled.includes(name));

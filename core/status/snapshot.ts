@@ -24,6 +24,8 @@ const snapshotSchema = v.object({
     name: v.string(),
     state: v.string(),
     reason: optionalText,
+    /** Why its events cannot be heard of or its motion seen, and what that means. */
+    eventsUnheard: optionalText,
     /** Since when nothing was recorded; absent while recording. */
     gapSince: optionalText,
     fps: count,
@@ -96,6 +98,9 @@ export function takeSnapshot(
       name: camera.name,
       state: camera.state,
       ...because(camera.reason),
+      ...(camera.eventsUnheard === undefined
+        ? {}
+        : { eventsUnheard: redact(camera.eventsUnheard) }),
       ...(camera.gapSinceMs === undefined ? {} : { gapSince: iso(camera.gapSinceMs) }),
       fps: camera.fps,
       ...(camera.openClip === undefined ? {} : { openClip: camera.openClip }),

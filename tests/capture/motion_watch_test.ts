@@ -32,6 +32,7 @@ async function createWorld({ afterMs = 20_000 } = {}) {
   const pushed: number[] = [];
   const log = createNotes();
   const clock = createFakeClock();
+  const status: { eventsUnheard?: string } = {};
   const world = { opened: 0, closed: 0, error: undefined as unknown };
   let decoder: PictureDecoderOptions | undefined;
   const hearer = {
@@ -44,7 +45,7 @@ async function createWorld({ afterMs = 20_000 } = {}) {
     },
   };
   const watch = watchMotion(hearer, {
-    ...{ log, clock, afterMs },
+    ...{ log, clock, afterMs, status },
     pictureDecoder(options) {
       world.opened++;
       if (world.error !== undefined) return Promise.reject(world.error);
@@ -63,7 +64,7 @@ async function createWorld({ afterMs = 20_000 } = {}) {
   look(0); // opens it
   await clock.advance(0);
   return Object.assign(world, {
-    ...{ watch, look, hearer, events, pushed, log, clock },
+    ...{ watch, look, hearer, events, pushed, log, clock, status },
     blind: (reason: string) => decoder?.onBlind(reason),
     /** The picture of that time comes out of the decoder; a bright square may be in it. */
     see(atMs: number, squareX?: number) {
@@ -131,15 +132,18 @@ Deno.test("only key pictures are decoded, and one a second at most", async () =>
   assert.deepEqual(pushed, [2000, 3200, 4400, 5600]);
 });
 
-Deno.test("while nothing can be decoded everything is recorded, and that is said once", async () => {
-  const { see, blind, hearer, log } = await createWorld();
+Deno.test("while nothing can be decoded everything is recorded, and that is said once and shown", async () => {
+  const { see, blind, hearer, log, status } = await createWorld();
   for (let ms = 0; ms < 20_000; ms += 2000) see(ms);
   assert.equal(hearer.isHeard, true);
   for (let round = 0; round < 3; round++) {
     blind("ffmpeg ended with code 1");
     assert.equal(hearer.isHeard, false);
+    const shown = "motion cannot be seen (ffmpeg ended with code 1): everything is recorded";
+    assert.equal(status.eventsUnheard, shown);
     see(20_000 + round * 2000);
     assert.equal(hearer.isHeard, true);
+    assert.equal(status.eventsUnheard, undefined);
   }
   const warned = log.lines.filter((line) => line.startsWith("warn"));
   assert.equal(warned.length, 1);
@@ -164,7 +168,7 @@ Deno.test("where there is no decoder everything is recorded, and it is asked for
   const clock = createFakeClock();
   let asked = 0;
   const watch = watchMotion(world.hearer, {
-    ...{ log, clock, afterMs: 1000 },
+    ...{ log, clock, afterMs: 1000, status: world.status },
     pictureDecoder() {
       asked++;
       return Promise.reject(new Error("no ffmpeg"));

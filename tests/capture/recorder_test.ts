@@ -503,20 +503,26 @@ Deno.test("a camera recorded around events has a clip for each, and none between
   assert.equal(status.framesRecorded, status.framesCaptured);
 });
 
-Deno.test("where events cannot be heard, everything is recorded, and that is said once", async () => {
+Deno.test("where events cannot be heard, everything is recorded, and that is said once and shown", async () => {
+  let hasNetwork = false;
   const recording = start({
     clipMs: 60_000,
     events: {
       plan: { beforeMs: 5000, afterMs: 10_000 },
       // deno-lint-ignore require-yield
-      async *listen() {
-        throw sourceError("offline", "no network");
+      async *listen({ signal }) {
+        if (!hasNetwork) throw sourceError("offline", "no network");
+        await new Promise((resolve) => signal.addEventListener("abort", resolve));
       },
     },
   });
-  await shoot(recording, { forMs: 180_000 });
-  await stopped(recording);
   const { status, lines } = recording;
+  await shoot(recording, { forMs: 180_000 });
+  assert.equal(status.eventsUnheard, "events cannot be heard (no network): everything is recorded");
+  hasNetwork = true;
+  await shoot(recording, { forMs: 120_000 });
+  assert.equal(status.eventsUnheard, undefined);
+  await stopped(recording);
   assert.ok(status.framesRecorded >= 358, `${status.framesRecorded}`);
   assert.equal(count(lines, /^warn cannot hear of events: no network/), 1);
 });

@@ -66,6 +66,23 @@ Deno.test("with more cameras than rows, the one in trouble is still shown", () =
   assert.ok(text.some((line) => line.includes("… and 16 more")), text.join("\n"));
 });
 
+Deno.test("below a camera that is recorded though its motion cannot be seen stands why, where there is room", () => {
+  const board = createBoard(START_MS);
+  const eventsUnheard = "motion cannot be seen (no ffmpeg): everything is recorded";
+  board.cameras.set("Yard", camera("Yard", { eventsUnheard }));
+  board.cameras.set("Gate", camera("Gate", { eventsUnheard, state: "waiting" }));
+  board.sinks.set("local", sink("local"));
+  const render = (rows: number) =>
+    renderLiveView(board, { columns: 110, rows, nowMs: NOW_MS, color: false });
+  const lines = render(40);
+  assert.equal(lines.filter((line) => line.includes("cannot be seen")).length, 1);
+  assert.match(lines[2] ?? "", /● Yard .* 1,234 /);
+  assert.match(lines[3] ?? "", /^ +motion cannot be seen \(no ffmpeg\): everything is recorded$/);
+  const tight = render(lines.length);
+  assert.ok(!tight.join("\n").includes("cannot be seen"), tight.join("\n"));
+  assert.match(tight.at(-1) ?? "", /^local/);
+});
+
 Deno.test("colours are escape sequences only when asked for", () => {
   const options = { columns: 100, rows: 30, nowMs: NOW_MS };
   const plain = renderLiveView(exampleBoard(), { ...options, color: false });

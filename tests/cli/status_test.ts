@@ -96,10 +96,12 @@ const SNAPSHOT = {
   ...{ silentAccounts: [], sinks: [], alerts: [] },
 };
 
-async function writeSnapshot(spool: string, ageMs = 0): Promise<void> {
+async function writeSnapshot(spool: string, ageMs = 0, camera = {}): Promise<void> {
   await Deno.mkdir(spool, { recursive: true });
   const writtenAt = new Date(Date.now() - ageMs).toISOString();
-  await Deno.writeTextFile(`${spool}/status.json`, JSON.stringify({ ...SNAPSHOT, writtenAt }));
+  const cameras = SNAPSHOT.cameras.map((usual) => ({ ...usual, ...camera }));
+  const snapshot = { ...SNAPSHOT, cameras, writtenAt };
+  await Deno.writeTextFile(`${spool}/status.json`, JSON.stringify(snapshot));
 }
 
 Deno.test("the quick way to the status says exactly what the long way says", () =>
@@ -120,6 +122,15 @@ Deno.test("the quick way to the status says exactly what the long way says", () 
     assert.equal(quick.code, 0, quick.stdout + quick.stderr);
     assert.deepEqual(quick, long);
     assert.equal(JSON.parse(quick.stdout).spoolPath, `${cwd}/a spool`);
+  }));
+
+Deno.test("status shows why a camera is recorded all the time", () =>
+  inTempFolder(async (cwd) => {
+    const eventsUnheard = "motion cannot be seen (no ffmpeg): everything is recorded";
+    await writeSnapshot(`${cwd}/spool`, -20_000, { eventsUnheard });
+    const { code, stdout } = await runCli(["status", "--spool", "spool"], { cwd });
+    assert.equal(code, 0, stdout);
+    assert.match(stdout, /Yard +recording.*\n +motion cannot be seen \(no ffmpeg\): everything is/);
   }));
 
 Deno.test("the quick way leaves to the long one what only that can explain", () =>

@@ -264,6 +264,31 @@ Deno.test("the heartbeat is called every minute, but only while every camera is 
     equal(beats.length, before + 1);
   }));
 
+Deno.test("motion that is not seen for a minute is told, though the heartbeat goes on: all is recorded", () =>
+  withMonitor(async ({ clock, camera, hooks, beats, read }) => {
+    camera.eventsUnheard = `motion cannot be seen (${SECRET}): everything is recorded`;
+    await pass(clock, MINUTE / 2);
+    equal(hooks.length, 0);
+    const message = "motion cannot be seen (***): everything is recorded";
+    equal((await read())?.cameras[0]?.eventsUnheard, message);
+    await pass(clock, MINUTE);
+    deepEqual(hooks.map(({ body }) => [body?.event, body?.kind, body?.message]), [
+      ["begin", "events-unheard", message],
+    ]);
+    const snapshot = await read();
+    ok(snapshot);
+    deepEqual(problemsIn(snapshot, { nowMs: clock.now() }), [
+      `events-unheard (yard): ${message}`,
+    ]);
+    const before = beats.length;
+    await pass(clock, 2 * MINUTE);
+    ok(beats.length > before, "no beat, though all is recorded");
+    camera.eventsUnheard = undefined;
+    await pass(clock, MINUTE / 2);
+    equal(hooks.at(-1)?.body?.event, "end");
+    equal((await read())?.cameras[0]?.eventsUnheard, undefined);
+  }));
+
 Deno.test("a webhook that fails is tried again, told of once, and its address is never shown", () =>
   withMonitor(async ({ clock, sink, hooks, said, answers }) => {
     answers.status = 0;
