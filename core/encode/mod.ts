@@ -7,8 +7,9 @@
  */
 import { systemClock } from "../clock.ts";
 import type { AccessUnit, Clock, Encoder, Log } from "../types.ts";
+import { createAblePictures } from "./able_pictures.ts";
 import { createCameraEncoder } from "./camera_encoder.ts";
-import type { Engine, EngineName, Quality } from "./engine.ts";
+import type { Engine, EngineName, PictureLaneOptions, Quality } from "./engine.ts";
 import { openSystemEngine } from "./ffmpeg_system.ts";
 import { openWasmEngine } from "./ffmpeg_wasm.ts";
 import { createGearbox, type EncoderDescription, type LighterOption } from "./gearbox.ts";
@@ -29,6 +30,8 @@ export type { SoundEncoder, SoundEncoderOptions } from "./sound.ts";
 export interface EncodersOptions {
   /** `encoder.use`. Default: `auto`. */
   readonly use?: "auto" | EngineName;
+  /** ffmpeg.wasm may be opened later, for what the other engines cannot decode. Default: with `auto`. */
+  readonly mayOpenWasm?: boolean;
   /** `encoder.path`: the system ffmpeg, where it is not on the PATH. */
   readonly path?: string;
   /** `encoder.quality`. Default: `standard`. */
@@ -70,8 +73,8 @@ export interface Encoders extends AsyncDisposable {
    */
   forSound(options: SoundEncoderOptions): SoundEncoder;
   /**
-   * A decoder for one camera's key pictures; an installed ffmpeg is taken where there is one, because
-   * it takes half the CPU time or less.
+   * A decoder for one camera's key pictures; an installed ffmpeg is taken where there is one that can,
+   * because it takes half the CPU time or less.
    */
   forKeyPictures(options: PictureDecoderOptions): PictureDecoder;
   /** How a camera is encoded just now; `undefined` before its first GOP. */
@@ -146,6 +149,17 @@ export async function createEncoders(options: EncodersOptions): Promise<Encoders
     return engine;
   };
   const lightest = byName.get("system") ?? engineOf(first);
+  let reserve: Promise<Engine> | undefined;
+  const inProcess = async (): Promise<Engine> => {
+    const opened = byName.get("wasm");
+    if (opened) return opened;
+    reserve ??= ENGINES.wasm({ ...options, workers: 1, clock });
+    reserve.catch(() => reserve = undefined); // the next one who needs it tries again
+    return await reserve;
+  };
+  const openPictures = lightest.name === "system" && (options.mayOpenWasm ?? use === "auto")
+    ? createAblePictures({ installed: lightest, inProcess, log })
+    : (lane: PictureLaneOptions) => lightest.openPictures(lane);
   const gearbox = createGearbox([first, ...rest], { log, lighterOptions: options.lighterOptions });
   return {
     engines: engines.map(({ name, description }) => ({ name, description })),
@@ -166,7 +180,7 @@ export async function createEncoders(options: EncodersOptions): Promise<Encoders
       createPictureDecoder({
         ...pictures,
         clock,
-        openLane: (lane) => lightest.openPictures(lane),
+        openLane: openPictures,
       }),
     describe: (camera) => gearbox.describe(camera),
     async probe(jpegs, { signal, engine: only, forMs = Infinity }) {
@@ -185,7 +199,9 @@ export async function createEncoders(options: EncodersOptions): Promise<Encoders
       return probes;
     },
     async [Symbol.asyncDispose]() {
-      await Promise.all(engines.map((engine) => engine[Symbol.asyncDispose]()));
+      const late = await reserve?.catch(() => undefined);
+      const all = late ? [...engines, late] : engines;
+      await Promise.all(all.map((engine) => engine[Symbol.asyncDispose]()));
     },
   };
 }

@@ -26,7 +26,10 @@ export interface EncodersOnDemand extends AsyncDisposable {
    * nothing else is opened for it. @throws as `open` does, or because the sound is of no usual form
    */
   forSound(options: SoundEncoderOptions): Promise<SoundEncoder>;
-  /** A decoder for one camera's key pictures, of what `forSound` takes. @throws as `open` does */
+  /**
+   * A decoder for one camera's key pictures, of what `forSound` takes; ffmpeg.wasm is opened as well
+   * where the installed one lacks the decoder and need not be the only one. @throws as `open` does
+   */
   forKeyPictures(options: PictureDecoderOptions): Promise<PictureDecoder>;
   /** How a camera is encoded just now; `undefined` before its first GOP. */
   describe(camera: string): EncoderDescription | undefined;
@@ -39,7 +42,9 @@ export function encodersOnDemand(
 ): EncodersOnDemand {
   let ready: Encoders | undefined;
   const all = once(async () => ready = await create(options));
-  const installed = once(() => create({ ...options, use: "system" }));
+  const installed = once(() =>
+    create({ ...options, use: "system", mayOpenWasm: options.use !== "system" })
+  );
   /** What takes least, where nothing is encoded. */
   const lightest = async (): Promise<Encoders> => {
     if (all.isAsked || options.use === "wasm") return await all.get();

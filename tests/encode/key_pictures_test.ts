@@ -1,5 +1,6 @@
 /** Key pictures made small and gray: by runs that a test works by hand, and by both engines for real. */
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import type { PictureLaneOptions } from "../../core/encode/engine.ts";
 import {
   asFirstPicture,
@@ -10,6 +11,7 @@ import {
   timesToGive,
 } from "../../core/encode/key_pictures.ts";
 import { createEncoders } from "../../core/encode/mod.ts";
+import { encodersOnDemand } from "../../core/encode/on_demand.ts";
 import { joinLengthPrefixed, splitLengthPrefixed } from "../../core/media/annexb.ts";
 import { H264_NAL, h264NalType } from "../../core/media/h264.ts";
 import { parseJpeg } from "../../core/media/jpeg.ts";
@@ -247,6 +249,99 @@ Deno.test("a JPEG comes out small and gray too", async () => {
   const picture = await heard.promise;
   assert.equal(picture.pixels.length, picture.widthPx * picture.heightPx);
   assert.ok(new Set(picture.pixels).size > 20);
+});
+
+/** The real ffmpeg, as if it had been built without decoders of video but that of JPEGs. */
+async function withoutDecoders(): Promise<{ readonly path: string } & AsyncDisposable> {
+  const folder = await Deno.makeTempDir({ prefix: "camsink-ffmpeg-" });
+  const path = join(folder, "ffmpeg");
+  await Deno.writeTextFile(
+    path,
+    `#!/bin/sh
+case "$*" in *-encoders*) exec ffmpeg "$@";; *) exec ffmpeg -codec_whitelist mjpeg "$@";; esac
+`,
+    { mode: 0o755 },
+  );
+  return { path, [Symbol.asyncDispose]: () => Deno.remove(folder, { recursive: true }) };
+}
+
+const scripted = Deno.build.os === "windows"
+  ? { ignore: true, reason: " (skipped: no sh)" }
+  : ffmpeg;
+
+Deno.test({
+  name: "key pictures that the installed ffmpeg has no decoder for are decoded by ffmpeg.wasm, " +
+    `which is said once${scripted.reason}`,
+  ignore: scripted.ignore,
+  async fn() {
+    await using crippled = await withoutDecoders();
+    const log = createTestLog();
+    await using encoders = encodersOnDemand({ path: crippled.path, workers: 1, log });
+    for (const codec of ["h264", "h264", "h265"] as const) {
+      const { track, units } = await movingScene([false, true, true, true], { codec });
+      let heard = Promise.withResolvers<GrayPicture>();
+      await using decoder = await encoders.forKeyPictures({
+        onPicture: (picture) => heard.resolve(picture),
+        onBlind: (reason) => heard.reject(new Error(reason)),
+      });
+      for (const unit of units.filter(({ isKey }) => isKey)) {
+        decoder.push(unit, track);
+        assert.equal((await heard.promise).capturedAtMs, unit.capturedAtMs);
+        heard = Promise.withResolvers<GrayPicture>();
+      }
+    }
+    assert.equal(log.lines.length, 2, log.lines.join("\n"));
+    assert.match(
+      log.lines[0] ?? "",
+      /^warn: .* does not decode h264 \(.*\): .* with ffmpeg\.wasm$/,
+    );
+    assert.match(log.lines[1] ?? "", /^warn: .* does not decode h265 /);
+  },
+});
+
+Deno.test({
+  name: "where the installed ffmpeg alone is to be used, a decoder that it lacks is told of" +
+    scripted.reason,
+  ignore: scripted.ignore,
+  async fn() {
+    await using crippled = await withoutDecoders();
+    const log = createTestLog();
+    const { track, units: [key] } = await movingScene([false, true, true, true]);
+    await using encoders = encodersOnDemand({ use: "system", path: crippled.path, log });
+    const heard = Promise.withResolvers<string>();
+    await using decoder = await encoders.forKeyPictures({
+      onPicture: () => heard.resolve("seen"),
+      onBlind: heard.resolve,
+    });
+    assert.ok(key);
+    decoder.push(key, track);
+    assert.match(await heard.promise, /^ffmpeg ended with code 1: /);
+  },
+});
+
+Deno.test({
+  name: `a first picture that is damaged is not held against the installed ffmpeg${ffmpeg.reason}`,
+  ignore: ffmpeg.ignore,
+  async fn() {
+    const clock = createFakeClock();
+    const log = createTestLog();
+    await using encoders = encodersOnDemand({ workers: 1, log, clock });
+    const { track, units: [key] } = await movingScene([false, true, true, true]);
+    assert.ok(key);
+    let heard = Promise.withResolvers<string>();
+    await using decoder = await encoders.forKeyPictures({
+      onPicture: () => heard.resolve("seen"),
+      onBlind: () => heard.resolve("blind"),
+    });
+    const damaged = { ...key, data: Uint8Array.of(0, 0, 0, 9, 0x65, ...Array(8).fill(0xff)) };
+    decoder.push(damaged, track);
+    assert.equal(await heard.promise, "blind");
+    heard = Promise.withResolvers<string>();
+    await clock.advance(1000);
+    decoder.push(key, track);
+    assert.equal(await heard.promise, "seen");
+    assert.deepEqual(log.lines, []);
+  },
 });
 
 /** Some cameras leave out that decoding may begin here. */
