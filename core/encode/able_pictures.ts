@@ -73,7 +73,7 @@ export function createAblePictures(
       },
       onEnd(error) {
         if (isOver) return;
-        if (inside === undefined) return end(error);
+        if (inside === undefined || able.has(codec)) return end(error);
         void tryInProcess(inside, error);
       },
     });
