@@ -24,6 +24,7 @@ import type { Board, SinkStatus } from "../core/status/board.ts";
 import { createWebhook } from "../core/status/calls.ts";
 import { createEventAlerts, type EventAlerts } from "../core/status/event_alerts.ts";
 import { monitor } from "../core/status/monitor.ts";
+import { orAborted } from "../core/clock.ts";
 import type { Account, AnyCamera, Clock } from "../core/types.ts";
 import {
   givesJpegs,
@@ -397,6 +398,7 @@ async function watchEncoders(
   clock: Clock,
   signal: AbortSignal,
 ): Promise<void> {
+  await orAborted(encoders.opened, signal).catch(() => {});
   while (!signal.aborted) {
     for (const camera of board.cameras.values()) {
       camera.encoder = encoders.describe(camera.name) ?? camera.encoder;

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { setImmediate } from "node:timers";
 import type { Clock } from "./types.ts";
 
 /** The machine's own clocks. */
@@ -78,4 +79,9 @@ export function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> 
     else signal.addEventListener("abort", abort, { once: true });
     work.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
   });
+}
+
+/** Resolves when what is ready to run now has run. */
+export function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }

@@ -31,6 +31,8 @@ export interface EncodersOnDemand extends AsyncDisposable {
    * where the installed one lacks the decoder and need not be the only one. @throws as `open` does
    */
   forKeyPictures(options: PictureDecoderOptions): Promise<PictureDecoder>;
+  /** Resolves when what pictures are encoded with is open; never, where nothing is encoded. */
+  readonly opened: Promise<void>;
   /** How a camera is encoded just now; `undefined` before its first GOP. */
   describe(camera: string): EncoderDescription | undefined;
 }
@@ -41,7 +43,12 @@ export function encodersOnDemand(
   create: (options: EncodersOptions) => Promise<Encoders> = createAll,
 ): EncodersOnDemand {
   let ready: Encoders | undefined;
-  const all = once(async () => ready = await create(options));
+  const opened = Promise.withResolvers<void>();
+  const all = once(async () => {
+    ready = await create(options);
+    opened.resolve();
+    return ready;
+  });
   const installed = once(() =>
     create({ ...options, use: "system", mayOpenWasm: options.use !== "system" })
   );
@@ -57,6 +64,7 @@ export function encodersOnDemand(
     forCamera: async () => (await all.get()).forCamera(),
     forSound: async (sound) => (await lightest()).forSound(sound),
     forKeyPictures: async (pictures) => (await lightest()).forKeyPictures(pictures),
+    opened: opened.promise,
     describe: (camera) => ready?.describe(camera),
     async [Symbol.asyncDispose]() {
       await Promise.all([all, installed].map((opened) => opened.close()));

@@ -1,6 +1,6 @@
 /**
  * When sockets are read. A camera sends hundreds of small packets a second; to be woken for each of
- * them is what recording costs most. So all live sessions of a process wait for the same moments, three
+ * them is what recording costs most. So all live sessions of a process wait for the same moments, two
  * to ten times a second, and then read at one go what the kernel has gathered meanwhile: one timer for
  * all cameras, and one burst of work after which the processor may sleep.
  *
@@ -101,7 +101,8 @@ function createReadPace(clock: Clock): ReadPace {
 
 /** Reads of one size before the span grows. */
 const STEADY_READS = 16;
-const MAX_SPAN = 3;
+/** Half a second: with a fragment that is not written yet, a crash costs a second and a half. */
+const MAX_SPAN = 5;
 
 /**
  * How many moments a connection lets pass between two reads. At first one; one more whenever what comes

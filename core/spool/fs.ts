@@ -15,6 +15,11 @@ export interface SpoolFile {
   write(bytes: Uint8Array, atByte: number): Promise<number>;
   /** Reads at a place; may read less than asked, and 0 at the end. */
   read(into: Uint8Array<ArrayBuffer>, atByte: number): Promise<number>;
+  /**
+   * As `read`, on the spot, for what was written just now: it is in memory, and another thread that
+   * reads it brings it into the cache of another processor. Not every file system offers it.
+   */
+  readSync?(into: Uint8Array<ArrayBuffer>, atByte: number): number;
   /** Makes it exactly so long. */
   truncate(sizeBytes: number): Promise<void>;
   /** Resolves when what was written before the call survives a power cut. */
@@ -79,6 +84,12 @@ function openFile(file: Deno.FsFile, path: string): SpoolFile {
     read: async (into, atByte) => {
       seek(atByte);
       const read = await file.read(into) ?? 0;
+      cursor += read;
+      return read;
+    },
+    readSync: (into, atByte) => {
+      seek(atByte);
+      const read = file.readSync(into) ?? 0;
       cursor += read;
       return read;
     },

@@ -8,7 +8,7 @@
  * @module
  */
 
-import { setImmediate } from "node:timers";
+import { nextTurn } from "../clock.ts";
 
 interface Waiting {
   readonly work: () => unknown;
@@ -59,9 +59,4 @@ export class GroupCommit {
       }
     }
   }
-}
-
-/** Resolves when what is ready to run now has run. */
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }

@@ -9,14 +9,19 @@
  * @module
  */
 import { createHash } from "node:crypto";
+import { nextTurn } from "../clock.ts";
 import type { Folders } from "./folders.ts";
 import { type SpoolFile, type SpoolFs, writeText } from "./fs.ts";
 import type { Layout } from "./layout.ts";
 import { type ClipSidecar, formatSidecar, type OpenSidecar } from "./sidecar.ts";
 import { Staging } from "./staging.ts";
 
-/** For what is read and hashed at once: short enough to leave the event loop free. */
+/** For what is read and hashed at once. */
 const staging = new Staging();
+/** So much is hashed before others have a turn. */
+const TURN_BYTES = 2 ** 20;
+/** What takes longer comes from the disk. */
+const IN_MEMORY_MS = 20;
 
 /** Length and hashes of a file's content. */
 export interface Fingerprint {
@@ -30,23 +35,38 @@ export interface Fingerprint {
 /**
  * Reads a file from its beginning to its end and hashes it. (Hashing while recording would save the
  * reading, but the start of an MP4 is patched when it is finished.) MD5 costs more than all the rest of
- * it, so it is left out where no sink has a use for it.
+ * it, so it is left out where no sink has a use for it. A file that was written just now is read on the
+ * spot, a part at a time, for as long as that is quick.
  */
 export function fingerprint(
   file: SpoolFile,
-  options: { readonly md5: boolean },
+  options: { readonly md5: boolean; readonly isJustWritten?: boolean },
 ): Promise<Fingerprint> {
   return staging.lend(async (buffer) => {
     const sha256 = createHash("sha256");
     const md5 = options.md5 ? createHash("md5") : undefined;
+    let isInMemory = options.isJustWritten === true;
     let bytes = 0;
+    let turnBytes = 0;
+    /** `undefined` if it may not be there at once. */
+    const readSync = (): number | undefined => {
+      if (!isInMemory) return undefined;
+      const beganMs = performance.now();
+      const read = file.readSync?.(buffer, bytes);
+      isInMemory = performance.now() - beganMs < IN_MEMORY_MS;
+      return read;
+    };
     for (;;) {
-      const read = await file.read(buffer, bytes);
+      const read = readSync() ?? await file.read(buffer, bytes);
       if (read === 0) break;
       const part = buffer.subarray(0, read);
       sha256.update(part);
       md5?.update(part);
       bytes += read;
+      if (bytes - turnBytes >= TURN_BYTES) {
+        turnBytes = bytes;
+        await nextTurn();
+      }
     }
     return {
       bytes,
@@ -86,7 +106,11 @@ export async function publish(
   let clip: ClipSidecar;
   try {
     await file.sync();
-    clip = { ...draft, ...await fingerprint(file, { md5 }), pinned: false };
+    clip = {
+      ...draft,
+      ...await fingerprint(file, { md5, isJustWritten: !draft.recovered }),
+      pinned: false,
+    };
   } finally {
     file.close();
   }

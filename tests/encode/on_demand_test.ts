@@ -51,9 +51,11 @@ const sound = () => ({ track: TRACK, log: createTestLog(), onUnit() {} });
 Deno.test("nothing is opened, nor closed, where nothing is encoded", async () => {
   const { opened, closed, create } = openable();
   const encoders = encodersOnDemand({ use: "auto", log: createTestLog() }, create);
+  let isOpen = false;
+  encoders.opened.then(() => isOpen = true);
   assert.equal(encoders.describe("yard"), undefined);
   await encoders[Symbol.asyncDispose]();
-  assert.deepEqual([opened, closed], [[], []]);
+  assert.deepEqual([opened, closed, isOpen], [[], [], false]);
 });
 
 Deno.test("all cameras share what the first one opened", async () => {
@@ -62,6 +64,7 @@ Deno.test("all cameras share what the first one opened", async () => {
     await using encoders = encodersOnDemand({ use: "auto", log: createTestLog() }, create);
     await Promise.all([encoders.forCamera(), encoders.forCamera(), encoders.open()]);
     await encoders.forSound(sound());
+    await encoders.opened;
     assert.deepEqual(opened, ["auto"]);
     assert.equal(encoders.describe("yard")?.name, "auto of yard");
   }

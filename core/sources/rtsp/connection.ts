@@ -8,7 +8,7 @@
  */
 import { readFile } from "node:fs/promises";
 import { type Clock, sourceError } from "../../types.ts";
-import { INTERLEAVED_BUFFER_BYTES, InterleavedReader } from "./interleaved.ts";
+import { InterleavedReader } from "./interleaved.ts";
 import {
   formatMessage,
   RtspError,
@@ -16,6 +16,7 @@ import {
   type RtspRequest,
   type RtspResponse,
 } from "./message.ts";
+import { lendReadBuffer, READ_BYTES } from "../read_buffers.ts";
 import { readPaceOf, ReadSpan } from "../read_pace.ts";
 import { beginRead, connectSecurely, isThere } from "../secure_socket.ts";
 import { describeRtspUrl, type RtspUrl } from "./url.ts";
@@ -134,7 +135,7 @@ export async function connectRtsp(options: ConnectionOptions): Promise<RtspConne
 
   const read = async (): Promise<void> => {
     const pace = readPaceOf(clock);
-    const gathered = new ReadSpan({ bufferBytes: INTERLEAVED_BUFFER_BYTES });
+    const gathered = new ReadSpan({ bufferBytes: READ_BYTES });
     let isMoreThere = false;
     while (!closing.signal.aborted) {
       if (held !== undefined) await held.promise;
@@ -143,17 +144,25 @@ export async function connectRtsp(options: ConnectionOptions): Promise<RtspConne
         await pace.next(gathering.signal, gathered.span).catch(() => {});
         if (closing.signal.aborted) return;
       }
-      const space = reader.space();
-      const reading = beginRead(conn, space);
-      // A read of TLS gives a few kilobytes, however much is there: so until one has to wait.
-      const wasThere = url.secure && await isThere(reading);
-      const count = await reading.count;
-      if (count === null) throw sourceError("offline", `${what}: the camera closed the connection`);
-      if (gathering !== undefined && !url.secure) gathered.note(count);
-      isMoreThere = wasThere || count === space.length ||
-        (!url.secure && gathered.span === 1 && count >= LARGE_READ_BYTES);
-      options.onRead();
-      reader.advance(count);
+      const buffer = await lendReadBuffer();
+      try {
+        const space = reader.space(buffer.bytes);
+        const reading = beginRead(conn, space);
+        const wasThere = await isThere(reading);
+        if (!wasThere) buffer.pass();
+        const count = await reading.count;
+        if (count === null) {
+          throw sourceError("offline", `${what}: the camera closed the connection`);
+        }
+        if (gathering !== undefined && !url.secure) gathered.note(count);
+        // A read of TLS gives a few kilobytes, however much is there: so until one has to wait.
+        isMoreThere = url.secure ? wasThere : count === space.length ||
+          (gathered.span === 1 && count >= LARGE_READ_BYTES);
+        options.onRead();
+        reader.advance(count);
+      } finally {
+        buffer.release();
+      }
     }
   };
   read().catch((error: unknown) => {

@@ -18,15 +18,16 @@ export interface InterleavedHandler {
   onMessage(message: RtspMessage): void;
 }
 
-/** More than a whole frame (65 539 bytes) and a whole message (98 304). */
-export const INTERLEAVED_BUFFER_BYTES = 131_072;
 const DOLLAR = 0x24;
+const NOTHING = new Uint8Array();
 
 /** Reads one connection. */
 export class InterleavedReader {
   readonly #handler: InterleavedHandler;
-  readonly #buffer: Uint8Array<ArrayBuffer> = new Uint8Array(INTERLEAVED_BUFFER_BYTES);
+  #buffer: Uint8Array<ArrayBuffer> = NOTHING;
   #end = 0;
+  /** The beginning of a thing that is not whole yet. */
+  #rest: Uint8Array<ArrayBuffer> = NOTHING;
   /** Channels that were agreed on; before that any is taken. */
   readonly channels: Set<number> = new Set();
   /** Bytes that belonged to nothing. */
@@ -36,12 +37,22 @@ export class InterleavedReader {
     this.#handler = handler;
   }
 
-  /** Where the socket is to be read into; never empty. */
-  space(): Uint8Array<ArrayBuffer> {
-    return this.#buffer.subarray(this.#end);
+  /**
+   * Where in `buffer` the socket is to be read into; never empty, if the buffer is larger than a whole
+   * frame (65 539 bytes) and a whole message (98 304).
+   */
+  space(buffer: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+    buffer.set(this.#rest);
+    this.#buffer = buffer;
+    this.#end = this.#rest.length;
+    return buffer.subarray(this.#end);
   }
 
-  /** So many bytes were read. @throws RtspError for a message that cannot be one */
+  /**
+   * So many bytes were read; nothing of the buffer is needed any more when this returns.
+   *
+   * @throws RtspError for a message that cannot be one
+   */
   advance(count: number): void {
     this.#end += count;
     const buffer = this.#buffer;
@@ -51,10 +62,9 @@ export class InterleavedReader {
       if (next < 0) break; // not whole yet
       at = next;
     }
-    // Only the beginning of the next frame is moved: what is left here is less than one thing, so that
-    // room for the rest of it always remains.
-    if (at > 0 && at < this.#end) buffer.copyWithin(0, at, this.#end);
-    this.#end -= at;
+    // What is left is less than one thing, so that there always is room for the rest of it.
+    this.#rest = at < this.#end ? buffer.slice(at, this.#end) : NOTHING;
+    this.#buffer = NOTHING;
   }
 
   /** Where the thing behind the frame begins; -1 if more bytes are needed. */

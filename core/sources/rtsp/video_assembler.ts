@@ -51,7 +51,7 @@ export interface VideoAssemblerOptions {
 
 /** A larger picture is not believed: an 8K key picture stays below it. */
 const MAX_PICTURE_BYTES = 16 * 2 ** 20;
-const FIRST_CHUNK_BYTES = 262_144;
+const FIRST_CHUNK_BYTES = 131_072;
 /** So many pictures in a row must have ended with the marker before it is believed. */
 const MARKER_TRIAL = 30;
 const MAX_SETS = 64;

@@ -1,0 +1,41 @@
+/** The memory that sockets are read into. */
+import assert from "node:assert/strict";
+import { lendReadBuffer } from "../../core/sources/read_buffers.ts";
+
+Deno.test("connections that are read one after the other share one buffer", async () => {
+  const seen = new Set<Uint8Array>();
+  let atOnce = 0;
+  await Promise.all(Array.from({ length: 20 }, async () => {
+    const buffer = await lendReadBuffer();
+    assert.equal(++atOnce, 1, "it is not its turn");
+    seen.add(buffer.bytes);
+    await undefined;
+    atOnce--;
+    buffer.release();
+  }));
+  assert.equal(seen.size, 1);
+});
+
+Deno.test("who waits for a camera keeps its buffer and holds nobody up", async () => {
+  const silent = await lendReadBuffer();
+  let isNextThere = false;
+  const next = lendReadBuffer().then((buffer) => {
+    isNextThere = true;
+    return buffer;
+  });
+  for (let turn = 0; turn < 10; turn++) await undefined;
+  assert.equal(isNextThere, false);
+  silent.pass();
+  const other = await next;
+  assert.notEqual(other.bytes, silent.bytes);
+  silent.release(); // its turn is over already: that of the other one is not
+  let isThirdThere = false;
+  const third = lendReadBuffer().then((buffer) => {
+    isThirdThere = true;
+    return buffer;
+  });
+  for (let turn = 0; turn < 10; turn++) await undefined;
+  assert.equal(isThirdThere, false);
+  other.release();
+  (await third).release();
+});
