@@ -6,7 +6,8 @@
  *
  * Each competitor records for some seconds until it is under way, then its CPU time and memory (PSS)
  * over the window count; start-up does not. `CAMERAS=1,4,8,20,32` chooses the numbers of cameras,
- * `WINDOW_S` the length, `CLIP_S` that of a clip, `PEERS=ffmpeg` beside whom. Besides, the clips are searched for pictures that
+ * `WINDOW_S` the length, `CLIP_S` that of a clip, `PEERS=ffmpeg` beside whom, `TOGETHER=1` that all record at
+ * the same time instead of in turn. Besides, the clips are searched for pictures that
  * are missing, and after the window it is looked how long pictures wait until they are on the spool.
  * The same number of simulated Nest cameras (NexusTalk) is recorded with the same program.
  *
@@ -33,6 +34,8 @@ const WARM_UP_MS = 45_000;
 const START_MS = 120_000;
 const WINDOW_S = Number(Deno.env.get("WINDOW_S") ?? 60);
 const CAMERAS = (Deno.env.get("CAMERAS") ?? "1,4,8,20,32").split(",").map(Number);
+/** All at the same time: a virtual machine that is idle makes few long bursts cost more than many short ones. */
+const TOGETHER = Deno.env.get("TOGETHER") === "1";
 const PEERS = (Deno.env.get("PEERS") ?? "ffmpeg,splitmuxsink,motion,nexus").split(",");
 const GOP_S = 2;
 /** What a picture may take from the camera to the spool: its GOP, and a little. */
@@ -161,8 +164,14 @@ export async function benchPassthrough({ rounds, say }: BenchOptions): Promise<r
       );
       const figures = new Map<string, Figures[]>(competitors.map(({ name }) => [name, []]));
       for (let round = 0; round < rounds; round++) {
-        for (const competitor of round % 2 === 0 ? competitors : competitors.toReversed()) {
-          const one = await record(competitor, { cameras, movie, folder });
+        const order = round % 2 === 0 ? competitors : competitors.toReversed();
+        const recording = order.map((competitor) => () =>
+          record(competitor, { cameras, movie, folder })
+        );
+        const together = TOGETHER ? await Promise.all(recording.map((begin) => begin())) : [];
+        for (const [index, competitor] of order.entries()) {
+          const one = together[index] ?? await recording[index]?.();
+          if (one === undefined) continue;
           figures.get(competitor.name)?.push(one);
           say(
             `${cameras} x ${competitor.name}: ${one.cpuSPerCameraHour.toFixed(1)} CPU-s per ` +
