@@ -266,17 +266,27 @@ async function probeEngine(
     done.abort();
   }
   signal.throwIfAborted();
-  const lastMs = timesMs.at(-1);
-  if (failure !== undefined || lastMs === undefined) {
+  if (failure !== undefined || timesMs.length === 0) {
     const tookS = ((clock.monotonic() - startMs) / 1000).toFixed(1);
     const error = failure ?? `no picture came out in ${tookS} s`;
     return { engine: name, description, ok: false, error };
   }
-  // The second half counts. Where hardly any came out it is slow too: too little is promised then.
+  const picturesPerSecond = rateOf(timesMs, startMs);
+  return { engine: name, description, ok: true, preset: gear.label, picturesPerSecond };
+}
+
+/**
+ * Pictures per second of an encoder that began at `startMs` and gave out a picture at each of `timesMs`:
+ * those of the second half. Where hardly any came out it is slow too: too little is promised then. An
+ * encoder that keeps pictures back gives many at once at its end, so the second half is believed to have
+ * taken a quarter of the time at least.
+ */
+export function rateOf(timesMs: readonly number[], startMs: number): number {
+  const lastMs = timesMs.at(-1) ?? startMs;
   const skipped = Math.floor(timesMs.length / 2);
   const fromMs = timesMs[skipped - 1] ?? startMs;
-  const picturesPerSecond = (timesMs.length - skipped) * 1000 / Math.max(1, lastMs - fromMs);
-  return { engine: name, description, ok: true, preset: gear.label, picturesPerSecond };
+  const tookMs = Math.max(1, lastMs - fromMs, (lastMs - startMs) / 4);
+  return (timesMs.length - skipped) * 1000 / tookMs;
 }
 
 async function* asUnits(jpegs: Iterable<Uint8Array>): AsyncGenerator<AccessUnit> {

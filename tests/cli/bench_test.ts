@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { type BenchRow, measure } from "../../commands/bench.ts";
 import { systemClock } from "../../core/clock.ts";
-import type { EngineProbe } from "../../core/encode/mod.ts";
+import { type EngineProbe, rateOf } from "../../core/encode/mod.ts";
 import { createTestLog } from "../encode/support.ts";
 import { findProgram } from "../support/programs.ts";
 import { inTempFolder, runCli } from "../support/run_cli.ts";
@@ -28,7 +28,10 @@ Deno.test("bench measures each size with each engine, and a stream", async () =>
       );
       assert.ok(row?.kind === "snapshots", `${engine} in ${JSON.stringify(rows)}`);
       const { picturesPerSecond, cameras, reckoned } = row;
-      assert.ok(picturesPerSecond > 0.1 && picturesPerSecond < 10_000 && !reckoned);
+      assert.ok(
+        picturesPerSecond > 0.1 && picturesPerSecond < 10_000 && !reckoned,
+        JSON.stringify(rows),
+      );
       assert.equal(cameras["1"], Math.floor(FILL * picturesPerSecond));
       assert.equal(cameras["10"], Math.floor(FILL * picturesPerSecond / 10));
     }
@@ -38,6 +41,15 @@ Deno.test("bench measures each size with each engine, and a stream", async () =>
   const { cpuSpeed, diskSpeed, cameras } = streams;
   assert.ok(cpuSpeed > 1 && diskSpeed > 1, JSON.stringify(streams));
   assert.equal(cameras, Math.floor(FILL * Math.min(diskSpeed, cpuSpeed / 20)));
+});
+
+Deno.test("an encoder's speed is that of its second half, also where it gives everything at its end", () => {
+  const every = (ms: number, count: number, fromMs = 0) =>
+    Array.from({ length: count }, (_, i) => fromMs + ms * (i + 1));
+  assert.equal(rateOf(every(10, 40), 0), 100);
+  assert.equal(rateOf([...every(30, 20), ...every(10, 20, 600)], 0), 100);
+  assert.equal(rateOf(Array.from({ length: 40 }, () => 200), 0), 400); // on average 200
+  assert.equal(rateOf([500], 0), 2);
 });
 
 Deno.test("bench reckons a size from its pixels where no picture of it came out in time", async () => {
