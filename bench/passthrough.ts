@@ -6,9 +6,9 @@
  *
  * Each competitor records for some seconds until it is under way, then its CPU time and memory (PSS)
  * over the window count; start-up does not. `CAMERAS=1,4,8,20,32` chooses the numbers of cameras,
- * `WINDOW_S` the length, `CLIP_S` that of a clip, `PEERS=ffmpeg` beside whom, `TOGETHER=1` that all record at
- * the same time instead of in turn. Besides, the clips are searched for pictures that
- * are missing, and after the window it is looked how long pictures wait until they are on the spool.
+ * `WINDOW_S` the length, `CLIP_S` that of a clip, `PEERS=ffmpeg` beside whom, `TOGETHER=1` that all
+ * record at the same time instead of in turn. Besides, the clips are searched for pictures that are
+ * missing, and after the window it is looked how long pictures wait until they are on the spool.
  * The same number of simulated Nest cameras (NexusTalk) is recorded with the same program.
  *
  * @module
@@ -165,13 +165,8 @@ export async function benchPassthrough({ rounds, say }: BenchOptions): Promise<r
       const figures = new Map<string, Figures[]>(competitors.map(({ name }) => [name, []]));
       for (let round = 0; round < rounds; round++) {
         const order = round % 2 === 0 ? competitors : competitors.toReversed();
-        const recording = order.map((competitor) => () =>
-          record(competitor, { cameras, movie, folder })
-        );
-        const together = TOGETHER ? await Promise.all(recording.map((begin) => begin())) : [];
-        for (const [index, competitor] of order.entries()) {
-          const one = together[index] ?? await recording[index]?.();
-          if (one === undefined) continue;
+        const measure = async (competitor: Competitor) => {
+          const one = await record(competitor, { cameras, movie, folder });
           figures.get(competitor.name)?.push(one);
           say(
             `${cameras} x ${competitor.name}: ${one.cpuSPerCameraHour.toFixed(1)} CPU-s per ` +
@@ -180,7 +175,9 @@ export async function benchPassthrough({ rounds, say }: BenchOptions): Promise<r
               (Number.isNaN(one.latencyS) ? "" : `, ${one.latencyS.toFixed(2)} s to the spool, ` +
                 `${(one.bytesPerCameraSecond * 8 / 1e6).toFixed(2)} Mbit/s`),
           );
-        }
+        };
+        if (TOGETHER) await Promise.all(order.map(measure));
+        else for (const competitor of order) await measure(competitor);
       }
       const middle = (name: string, of: (figures: Figures) => number) =>
         median((figures.get(name) ?? []).map(of));

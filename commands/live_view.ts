@@ -7,9 +7,14 @@
  */
 import { redact } from "../core/redact.ts";
 import { formatBytes, formatDuration } from "../core/config/values.ts";
-import type { Board, CameraStatus, SinkStatus } from "../core/status/board.ts";
+import {
+  type Board,
+  type CameraStatus,
+  type SinkStatus,
+  unheardText,
+} from "../core/status/board.ts";
 import type { Clock } from "../core/types.ts";
-import { todayText } from "./status.ts";
+import { todayText, unheardRow } from "./status.ts";
 import { styles, type Terminal } from "./terminal.ts";
 import { fitText, layOutTable, plainText, type Row } from "./text_layout.ts";
 
@@ -61,10 +66,13 @@ export function renderLiveView(board: Board, options: LiveViewOptions): string[]
   const shown = cameras.length <= room ? cameras : pickCameras(cameras, room - 1);
   const hidden = cameras.length - shown.length;
   let spare = hidden > 0 ? 0 : room - shown.length;
-  const cameraRows = shown.flatMap((camera) => [
-    cameraRow(camera, options),
-    ...(isUnheard(camera) && spare-- > 0 ? [unheardRow(camera, options)] : []),
-  ]);
+  const cameraRows = shown.flatMap((camera) => {
+    const unheard = unheardText(camera);
+    return [
+      cameraRow(camera, options),
+      ...(unheard !== undefined && spare-- > 0 ? [unheardRow(redact(unheard), style)] : []),
+    ];
+  });
 
   const lines = [renderHeader(board, options)];
   if (cameras.length > 0) {
@@ -133,7 +141,7 @@ function cameraRow(camera: CameraStatus, { nowMs, color }: LiveViewOptions): Row
     return { first: { text: `${sign} ${name}`, style: paint }, across: { text, style: paint } };
   }
   return [
-    { text: `● ${name}`, style: isUnheard(camera) ? style.yellow : style.green },
+    { text: `● ${name}`, style: unheardText(camera) === undefined ? style.green : style.yellow },
     { text: camera.fps.toFixed(1) },
     { text: grouped(camera.framesCaptured) },
     {
@@ -159,15 +167,6 @@ function cameraRow(camera: CameraStatus, { nowMs, color }: LiveViewOptions): Row
       style: camera.gaps.count === 0 ? style.dim : style.yellow,
     },
   ];
-}
-
-const isUnheard = ({ state, eventsUnheard }: CameraStatus): boolean =>
-  state === "recording" && eventsUnheard !== undefined;
-
-/** Below a camera that is recorded otherwise than was asked for: why. */
-function unheardRow({ eventsUnheard = "" }: CameraStatus, { color }: LiveViewOptions): Row {
-  const text = plainText(redact(eventsUnheard));
-  return { first: { text: "" }, across: { text, style: styles(color).yellow } };
 }
 
 function sinkRow(sink: SinkStatus, { nowMs, color }: LiveViewOptions): Row {

@@ -7,6 +7,7 @@
 import { recordLeftJournals } from "../core/capture/left_journals.ts";
 import { type FleetAccount, type FleetCamera, recordFleet } from "../core/capture/fleet.ts";
 import { rm } from "node:fs/promises";
+import { orAborted } from "../core/clock.ts";
 import type { Config, SinkConfig } from "../core/config/load.ts";
 import {
   createDelivery,
@@ -24,7 +25,6 @@ import type { Board, SinkStatus } from "../core/status/board.ts";
 import { createWebhook } from "../core/status/calls.ts";
 import { createEventAlerts, type EventAlerts } from "../core/status/event_alerts.ts";
 import { monitor } from "../core/status/monitor.ts";
-import { orAborted } from "../core/clock.ts";
 import type { Account, AnyCamera, Clock } from "../core/types.ts";
 import {
   givesJpegs,

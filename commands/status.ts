@@ -11,6 +11,7 @@ import { DEFAULT_SPOOL, lookForConfig, spoolPathIn } from "../core/config/find.t
 import { formatBytes, formatDuration } from "../core/config/values.ts";
 import { systemClock } from "../core/clock.ts";
 import { EXIT, type ExitCode } from "../core/exit_codes.ts";
+import { unheardText } from "../core/status/board.ts";
 import {
   isStale,
   problemsIn,
@@ -124,12 +125,8 @@ export function todayText(
 }
 
 /** Below a camera that is recorded otherwise than was asked for: why. */
-function unheardRow(
-  { state, eventsUnheard }: StatusSnapshot["cameras"][number],
-  { yellow }: ReturnType<typeof styles>,
-): Row[] {
-  if (state !== "recording" || eventsUnheard === undefined) return [];
-  return [{ first: { text: "" }, across: { text: plainText(eventsUnheard), style: yellow } }];
+export function unheardRow(text: string, { yellow }: ReturnType<typeof styles>): Row {
+  return { first: { text: "" }, across: { text: plainText(text), style: yellow } };
 }
 
 function showSnapshot(
@@ -155,21 +152,24 @@ function showSnapshot(
         { title: "RECORDED", align: "right", dropOrder: 4 },
         { title: "NOW", dropOrder: 1 },
       ],
-      cameras.flatMap((camera): Row[] => [[
-        { text: plainText(camera.name) },
-        {
-          text: camera.state,
-          style: camera.state === "recording" ? style.green : style.red,
-        },
-        { text: camera.fps.toFixed(1) },
-        { text: String(camera.clipsFinished) },
-        { text: formatBytes(camera.bytesFinished) },
-        {
-          text: camera.gapSince !== undefined
-            ? `nothing for ${since(camera.gapSince)}`
-            : camera.openClip ?? "-",
-        },
-      ], ...unheardRow(camera, style)]),
+      cameras.flatMap((camera): Row[] => {
+        const unheard = unheardText(camera);
+        return [[
+          { text: plainText(camera.name) },
+          {
+            text: camera.state,
+            style: camera.state === "recording" ? style.green : style.red,
+          },
+          { text: camera.fps.toFixed(1) },
+          { text: String(camera.clipsFinished) },
+          { text: formatBytes(camera.bytesFinished) },
+          {
+            text: camera.gapSince !== undefined
+              ? `nothing for ${since(camera.gapSince)}`
+              : camera.openClip ?? "-",
+          },
+        ], ...(unheard === undefined ? [] : [unheardRow(unheard, style)])];
+      }),
       table,
     ),
     "",

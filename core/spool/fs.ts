@@ -74,24 +74,22 @@ function openFile(file: Deno.FsFile, path: string): SpoolFile {
   const seek = (at: number) => {
     if (at !== cursor) cursor = file.seekSync(at, Deno.SeekMode.Start); // costs one system call
   };
+  const moved = (bytes: number | null): number => {
+    cursor += bytes ?? 0;
+    return bytes ?? 0;
+  };
   return {
     write: async (bytes, atByte) => {
       seek(atByte);
-      const written = await file.write(bytes);
-      cursor += written;
-      return written;
+      return moved(await file.write(bytes));
     },
     read: async (into, atByte) => {
       seek(atByte);
-      const read = await file.read(into) ?? 0;
-      cursor += read;
-      return read;
+      return moved(await file.read(into));
     },
     readSync: (into, atByte) => {
       seek(atByte);
-      const read = file.readSync(into) ?? 0;
-      cursor += read;
-      return read;
+      return moved(file.readSync(into));
     },
     truncate: (sizeBytes) => file.truncate(sizeBytes),
     sync: async () => {

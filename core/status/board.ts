@@ -68,6 +68,13 @@ export interface Board {
   readonly sinks: Map<string, SinkStatus>;
 }
 
+/** Why a camera that is recorded has no events, and what that means; `undefined` while it has. */
+export function unheardText(
+  { state, eventsUnheard }: { readonly state: string; readonly eventsUnheard?: string },
+): string | undefined {
+  return state === "recording" ? eventsUnheard : undefined;
+}
+
 /** An empty board. */
 export function createBoard(startedAtMs: number): Board {
   return { startedAtMs, cameras: new Map(), sinks: new Map() };

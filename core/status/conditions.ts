@@ -7,7 +7,7 @@
  */
 import { formatBytes, formatDuration } from "../config/values.ts";
 import type { Clock } from "../types.ts";
-import type { Board, CameraStatus, SinkStatus } from "./board.ts";
+import { type Board, type CameraStatus, type SinkStatus, unheardText } from "./board.ts";
 
 /** The kinds of trouble that people are told about. */
 export type TroubleKind =
@@ -155,23 +155,27 @@ export class Watch {
   }
 
   /** The camera is recorded, but not as it was asked for: that may fill a disk. */
-  #events({ name: subject, state, eventsUnheard: message }: CameraStatus): Condition | undefined {
-    const nowMs = this.#clock.monotonic();
-    if (state !== "recording" || message === undefined) {
+  #events(camera: CameraStatus): Condition | undefined {
+    const { name: subject } = camera;
+    const message = unheardText(camera);
+    if (message === undefined) {
       this.#unheardSinceMs.delete(subject);
       return undefined;
     }
-    const sinceMs = this.#unheardSinceMs.get(subject) ?? nowMs;
-    this.#unheardSinceMs.set(subject, sinceMs);
-    if (nowMs - sinceMs <= PATIENCE_MS) return undefined;
+    if (!this.#isOverPatience(this.#unheardSinceMs, subject)) return undefined;
     return { kind: "events-unheard", subject, message };
   }
 
-  #account(subject: string, reason: string | undefined): Condition | undefined {
+  /** Whether it has lasted for too long; it begins when this is asked for the first time. */
+  #isOverPatience(sinceMs: Map<string, number>, subject: string): boolean {
     const nowMs = this.#clock.monotonic();
-    const sinceMs = this.#accounts.get(subject) ?? nowMs;
-    this.#accounts.set(subject, sinceMs);
-    if (nowMs - sinceMs <= PATIENCE_MS) return undefined;
+    const beganMs = sinceMs.get(subject) ?? nowMs;
+    sinceMs.set(subject, beganMs);
+    return nowMs - beganMs > PATIENCE_MS;
+  }
+
+  #account(subject: string, reason: string | undefined): Condition | undefined {
+    if (!this.#isOverPatience(this.#accounts, subject)) return undefined;
     return {
       kind: "cameras-unknown",
       subject,

@@ -10,13 +10,14 @@ import {
   graySize,
   timesToGive,
 } from "../../core/encode/key_pictures.ts";
-import { createEncoders } from "../../core/encode/mod.ts";
-import { encodersOnDemand } from "../../core/encode/on_demand.ts";
+import { createEncoders, type Encoders } from "../../core/encode/mod.ts";
+import { type EncodersOnDemand, encodersOnDemand } from "../../core/encode/on_demand.ts";
 import { joinLengthPrefixed, splitLengthPrefixed } from "../../core/media/annexb.ts";
 import { H264_NAL, h264NalType } from "../../core/media/h264.ts";
 import { parseJpeg } from "../../core/media/jpeg.ts";
+import type { AccessUnit, VideoTrack } from "../../core/types.ts";
 import { JPEG_TRACK, VIDEO_TRACK, videoUnit } from "../support/capture_fakes.ts";
-import { createFakeClock } from "../support/fake_clock.ts";
+import { createFakeClock, type FakeClock } from "../support/fake_clock.ts";
 import { runFfmpeg } from "../support/ffmpeg.ts";
 import { readFixture, readRecording } from "../support/media_samples.ts";
 import { movingScene } from "../support/moving_scene.ts";
@@ -200,18 +201,7 @@ for (const use of ["system", "wasm"] as const) {
       const { tracks: [track], units } = await readRecording("h264_b_frames_aac.mp4");
       const [key] = units.filter(({ trackId, isKey }) => trackId === track?.id && isKey);
       assert.ok(track?.kind === "video" && key);
-      let heard = Promise.withResolvers<string>();
-      await using decoder = encoders.forKeyPictures({
-        onPicture: () => heard.resolve("seen"),
-        onBlind: () => heard.resolve("blind"),
-      });
-      const damaged = { ...key, data: Uint8Array.of(0, 0, 0, 9, 0x65, ...Array(8).fill(0xff)) };
-      decoder.push(damaged, track);
-      assert.equal(await heard.promise, "blind");
-      heard = Promise.withResolvers<string>();
-      await clock.advance(1000);
-      decoder.push(key, track);
-      assert.equal(await heard.promise, "seen");
+      await assertSeesAfterDamage(encoders, { key, track, clock });
     },
   });
 }
@@ -328,21 +318,29 @@ Deno.test({
     await using encoders = encodersOnDemand({ workers: 1, log, clock });
     const { track, units: [key] } = await movingScene([false, true, true, true]);
     assert.ok(key);
-    let heard = Promise.withResolvers<string>();
-    await using decoder = await encoders.forKeyPictures({
-      onPicture: () => heard.resolve("seen"),
-      onBlind: () => heard.resolve("blind"),
-    });
-    const damaged = { ...key, data: Uint8Array.of(0, 0, 0, 9, 0x65, ...Array(8).fill(0xff)) };
-    decoder.push(damaged, track);
-    assert.equal(await heard.promise, "blind");
-    heard = Promise.withResolvers<string>();
-    await clock.advance(1000);
-    decoder.push(key, track);
-    assert.equal(await heard.promise, "seen");
+    await assertSeesAfterDamage(encoders, { key, track, clock });
     assert.deepEqual(log.lines, []);
   },
 });
+
+/** A damaged key picture is told of, and the whole one that follows it is seen. */
+async function assertSeesAfterDamage(
+  encoders: Pick<Encoders | EncodersOnDemand, "forKeyPictures">,
+  { key, track, clock }: { key: AccessUnit; track: VideoTrack; clock: FakeClock },
+): Promise<void> {
+  let heard = Promise.withResolvers<string>();
+  await using decoder = await encoders.forKeyPictures({
+    onPicture: () => heard.resolve("seen"),
+    onBlind: () => heard.resolve("blind"),
+  });
+  const damaged = { ...key, data: Uint8Array.of(0, 0, 0, 9, 0x65, ...Array(8).fill(0xff)) };
+  decoder.push(damaged, track);
+  assert.equal(await heard.promise, "blind");
+  heard = Promise.withResolvers<string>();
+  await clock.advance(1000);
+  decoder.push(key, track);
+  assert.equal(await heard.promise, "seen");
+}
 
 /** Some cameras leave out that decoding may begin here. */
 function withoutSei(data: Uint8Array): Uint8Array {
