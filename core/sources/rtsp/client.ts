@@ -37,6 +37,8 @@ export interface RtspClientOptions {
   /** See `connection.ts`. */
   onFrame(channel: number, data: Uint8Array, from: number, to: number): void;
   onRead(): void;
+  /** See {@linkcode ConnectionOptions}. */
+  onRest(): void;
   onLost(error: unknown): void;
 }
 
@@ -149,7 +151,9 @@ class Client implements RtspClient {
         throw error;
       }
     }
-    const response = await this.#ask("DESCRIBE", uri, [["Accept", "application/sdp"]]);
+    const response = await this.#ask("DESCRIBE", uri, {
+      fields: [["Accept", "application/sdp"]],
+    });
     if (response.status >= 300) return field(response, "location");
     try {
       this.#sdp = parseSdp(new TextDecoder().decode(response.body));
@@ -170,7 +174,7 @@ class Client implements RtspClient {
     const wanted = "channel" in transport
       ? `RTP/AVP/TCP;unicast;interleaved=${transport.channel}-${transport.channel + 1}`
       : `RTP/AVP;unicast;client_port=${transport.ports[0]}-${transport.ports[1]}`;
-    const response = await this.#ask("SETUP", uri, [["Transport", wanted]]);
+    const response = await this.#ask("SETUP", uri, { fields: [["Transport", wanted]] });
     const { id, timeoutS } = parseSessionField(field(response, "session"));
     if (id !== "") this.#session = id;
     this.#timeoutS = timeoutS ?? this.#timeoutS;
@@ -185,7 +189,9 @@ class Client implements RtspClient {
   }
 
   async play(): Promise<ReadonlyMap<string, number>> {
-    const response = await this.#ask("PLAY", this.#aggregate(), [["Range", "npt=0.000-"]]);
+    const response = await this.#ask("PLAY", this.#aggregate(), {
+      fields: [["Range", "npt=0.000-"]],
+    });
     const info = parseRtpInfo(field(response, "rtp-info"));
     return new Map(
       info.flatMap(({ url, timestamp }) =>
@@ -219,10 +225,8 @@ class Client implements RtspClient {
       try {
         // Not the session's signal: it may be why we leave.
         const { signal } = new AbortController();
-        const answered = this.#send("TEARDOWN", this.#aggregate(), {
-          timeoutMs: TEARDOWN_MS,
-          signal,
-        });
+        const options = { timeoutMs: TEARDOWN_MS, signal };
+        const answered = this.#ask("TEARDOWN", this.#aggregate(), options);
         // What was written is sent also when the connection is closed at once.
         if (!wait) answered.catch(() => {});
         await (wait ? answered : this.connection.written());
@@ -241,11 +245,14 @@ class Client implements RtspClient {
   async #ask(
     method: string,
     uri: string,
-    fields: readonly (readonly [string, string])[] = [],
+    {
+      fields = [],
+      timeoutMs = ANSWER_MS,
+      signal = this.#options.signal,
+    }: Partial<Parameters<RtspConnection["request"]>[2]> = {},
   ): Promise<RtspResponse> {
-    const { signal } = this.#options;
     for (let logins = 0;; logins++) {
-      const response = await this.#send(method, uri, { fields, timeoutMs: ANSWER_MS, signal });
+      const response = await this.#send(method, uri, { fields, timeoutMs, signal });
       const { status } = response;
       if (status !== 401) {
         this.#authenticator?.accepted();
