@@ -83,6 +83,11 @@ export interface AccessUnit {
    * it was shed, may call it once, and nobody may read `data` after that.
    */
   readonly release?: () => void;
+  /**
+   * No picture came together with this one after it: now is the time to write what was gathered. Left out
+   * where pictures come one by one.
+   */
+  readonly endsBurst?: boolean;
 }
 
 /** A live connection to one camera. Iterating it yields its units in decode order. */

@@ -3,8 +3,9 @@
  *
  * A clip begins with a key unit and ends at the key unit nearest to the next wall-clock multiple of
  * the clip length. What has come in is appended to the clip's file as a fragment at every key unit
- * and, between them, every `fragmentUs`, so that a crash costs no more than that. A clip is finished (indexed,
- * hashed, made durable) while the next one is already being written: recording never waits.
+ * and, between them, every `fragmentUs`, so that a crash costs no more than that; where pictures come in
+ * bursts, at the end of one, while their bytes are still in the processor's cache. A clip is finished (indexed, hashed, made durable) while the
+ * next one is already being written: recording never waits.
  *
  * **Sound** is cut where the pictures are: a frame belongs to the clip during which it begins to
  * sound, whether it came earlier than those pictures or later. So each frame is in exactly one clip,
@@ -40,7 +41,7 @@ export interface ClipWriterOptions {
   readonly slug: string;
   readonly tracks: readonly Track[];
   readonly clipMs: number;
-  /** What has come in is written at least so often, in media time, µs. */
+  /** What has come in is written at least so often, in media time, µs; half as much again with bursts. */
   readonly fragmentUs: number;
   /**
    * Where pictures are played faster than they were taken: so long is each on the wall clock, ms. A
@@ -96,6 +97,9 @@ const LATE_SOUND_US = 2_000_000;
 /** A longer time between two frames of sound is a pause, and no length of the first one. */
 const SOUND_PAUSE_US = 200_000;
 
+/** A fragment may be so many times as long as usual where a burst would have to be cut for it. */
+const BURST_STRETCH = 1.5;
+
 /** Sound that waits for its pictures; what is older than so much goes. */
 const MAX_SOUND_UNITS = 4096;
 
@@ -123,6 +127,8 @@ export function createClipWriter(options: ClipWriterOptions): ClipWriter {
   let firstShownUs: number | undefined;
   let lastKeyUs: number | undefined;
   let gopUs = 0;
+  /** When the picture that ended the last burst is decoded. */
+  let burstEndUs: number | undefined;
   let lastVideoUs = 0;
   let frameUs = 100_000;
   let finished = false;
@@ -288,11 +294,22 @@ export function createClipWriter(options: ClipWriterOptions): ClipWriter {
     note(unit);
     recording.lastMs = unit.capturedAtMs;
     const first = pictures[0];
-    if (first && (unit.isKey || unit.dtsUs - first.dtsUs >= fragmentUs)) {
+    const isBurst = burstEndUs !== undefined;
+    const limitUs = isBurst ? BURST_STRETCH * fragmentUs : fragmentUs;
+    if (first && (unit.dtsUs - first.dtsUs >= limitUs || (unit.isKey && !isBurst))) {
       return flush(unit.dtsUs).then(() => void pictures.push(unit));
     }
     pictures.push(unit);
-    return undefined;
+    return unit.endsBurst ? endBurst(unit) : undefined;
+  }
+
+  /** Writes what has come in, if it were too old when as much again has come. */
+  function endBurst(last: AccessUnit): Promise<void> | undefined {
+    const burstUs = last.dtsUs - (burstEndUs ?? last.dtsUs);
+    burstEndUs = last.dtsUs;
+    const nextUs = last.dtsUs + frameUs;
+    const heldUs = nextUs - (pictures[0]?.dtsUs ?? nextUs);
+    return heldUs + burstUs > BURST_STRETCH * fragmentUs ? flush(nextUs) : undefined;
   }
 
   /** Begins a clip with the picture, if it can. */

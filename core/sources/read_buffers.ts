@@ -8,7 +8,7 @@
  */
 
 /** What is read at once at most. */
-export const READ_BYTES = 262_144;
+export const READ_BYTES = 524_288;
 /** Kept for later use. */
 const MAX_IDLE = 2;
 

@@ -99,10 +99,10 @@ function createReadPace(clock: Clock): ReadPace {
   };
 }
 
-/** Reads of one size before the span grows. */
-const STEADY_READS = 16;
-/** Half a second: with a fragment that is not written yet, a crash costs a second and a half. */
-const MAX_SPAN = 5;
+/** So long is read at one span before it grows, in moments: a GOP of most cameras. */
+const STEADY_MOMENTS = 20;
+/** A second. What was read is written at once, if it is a second or as much again would be too old. */
+const MAX_SPAN = 10;
 
 /**
  * How many moments a connection lets pass between two reads. At first one; one more whenever what comes
@@ -129,7 +129,7 @@ export class ReadSpan {
     if (this.#span === MAX_SPAN) return;
     this.#reads++;
     this.#bytes += bytes;
-    if (this.#reads < STEADY_READS) return;
+    if (this.#reads * this.#span < STEADY_MOMENTS) return;
     const nextBytes = this.#bytes / this.#reads * (this.#span + 1) / this.#span;
     // Key pictures come in bursts.
     if (nextBytes <= this.#bufferBytes * 0.9) this.#span++;

@@ -5,7 +5,8 @@
  *
  * A chunk is used again, by whichever camera needs one next, when all of its units were given back
  * ({@linkcode AccessUnit.release}); those who keep theirs simply keep them, and the chunk goes with the
- * last of them.
+ * last of them. Between two bursts nobody holds one to fill it further, so that the next camera gets what
+ * is still in the processor's cache.
  *
  * @module
  */
@@ -15,6 +16,8 @@ interface Chunk {
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** Units handed out and not given back, and one for as long as it is being filled. */
   users: number;
+  /** How often it was taken: tells whether it is still the same one's. */
+  turn: number;
   readonly release: () => void;
 }
 
@@ -32,6 +35,7 @@ const MAX_IDLE_BYTES = 32 * 2 ** 20;
 function takeChunk(length: number): Chunk {
   const chunk = idle.get(length)?.pop() ?? newChunk(length);
   chunk.users = 1;
+  chunk.turn++;
   return chunk;
 }
 
@@ -39,6 +43,7 @@ function newChunk(length: number): Chunk {
   const chunk: Chunk = {
     bytes: new Uint8Array(length),
     users: 1,
+    turn: 0,
     release: () => {
       if (--chunk.users > 0) return;
       const kept = idle.get(length) ?? [];
@@ -55,6 +60,10 @@ export class UnitBuffer {
   readonly #maxUnitBytes: number;
   #chunkBytes: number;
   #chunk: Chunk;
+  /** Of the chunk, when it was taken. */
+  #turn: number;
+  /** Whether the chunk is left to whoever needs one. */
+  #isResting = false;
   /** Where the open unit begins. */
   #start = 0;
   #end = 0;
@@ -64,6 +73,14 @@ export class UnitBuffer {
     this.#chunkBytes = options.chunkBytes;
     this.#maxUnitBytes = options.maxUnitBytes;
     this.#chunk = takeChunk(this.#chunkBytes);
+    this.#turn = this.#chunk.turn;
+  }
+
+  /** Nothing comes for a while: others may have the chunk as soon as its units are given back. */
+  rest(): void {
+    if (this.length > 0 || this.#isResting) return;
+    this.#isResting = true;
+    this.#chunk.release();
   }
 
   /** Bytes of the open unit. */
@@ -128,6 +145,7 @@ export class UnitBuffer {
 
   /** Ends the open unit and hands it out. */
   commit(): CommittedUnit {
+    this.#reserve(0);
     const chunk = this.#chunk;
     const data = chunk.bytes.subarray(this.#start, this.#end);
     chunk.users++;
@@ -135,17 +153,31 @@ export class UnitBuffer {
     return { data, release: chunk.release };
   }
 
+  /** Goes on in the chunk if somebody still has units in it, else in the next best. */
+  #resume(): void {
+    this.#isResting = false;
+    if (this.#chunk.turn === this.#turn && this.#chunk.users > 0) this.#chunk.users++;
+    else this.#take();
+  }
+
+  #take(): void {
+    this.#chunk = takeChunk(this.#chunkBytes);
+    this.#turn = this.#chunk.turn;
+    this.#start = this.#end = 0;
+  }
+
   #reserve(count: number): void {
+    if (this.#isResting) this.#resume();
     if (this.#end + count <= this.#chunk.bytes.length) return;
     const old = this.#chunk;
     const length = this.length;
     while (this.#chunkBytes < 2 * (length + count) && this.#chunkBytes < 2 * this.#maxUnitBytes) {
       this.#chunkBytes *= 2;
     }
-    this.#chunk = takeChunk(this.#chunkBytes);
-    this.#chunk.bytes.set(old.bytes.subarray(this.#start, this.#end));
+    const open = old.bytes.subarray(this.#start, this.#end);
+    this.#take();
+    this.#chunk.bytes.set(open);
     old.release(); // what it was being filled for
-    this.#start = 0;
     this.#end = length;
   }
 }

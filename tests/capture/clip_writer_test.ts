@@ -129,6 +129,38 @@ Deno.test("however long a GOP and a clip, no more than a fragment waits for the 
   assert.ok(Math.max(...sizes.slice(2)) < 5600, `${Math.max(...sizes.slice(2))}`);
 });
 
+for (
+  const { burst, fragments, what } of [
+    { burst: 1, fragments: 7, what: "some pictures" },
+    { burst: 3, fragments: 6, what: "two bursts" },
+    { burst: 5, fragments: 5, what: "each burst" },
+    { burst: 20, fragments: 8, what: "pieces of a burst" },
+  ]
+) {
+  Deno.test(`of bursts of ${burst} pictures, ${what} are a fragment, and key pictures cut none`, async () => {
+    const { spool, writer } = setUp({ clipMs: 600_000 });
+    const sizes: number[] = [];
+    let before = 0;
+    spool.fail = (operation, { bytes }) => {
+      if (operation !== "append") return;
+      sizes.push(Math.floor((bytes.length - before) / 1000));
+      before = bytes.length;
+    };
+    const data = new Uint8Array(1000);
+    for (let n = 0; n < 200; n++) {
+      const ms = n * 100;
+      const unit = videoUnit(ms, { isKey: n % 13 === 0, capturedAtMs: NOON + ms });
+      await writer.write({ ...unit, data, endsBurst: (n + 1) % burst === 0 });
+    }
+    await writer.finish();
+    // The disk is asked before it takes a fragment; what is first is not known to be a burst.
+    const steady = sizes.slice(4, -2);
+    assert.ok(steady.length > 10, sizes.join(" "));
+    assert.equal(Math.max(...steady), fragments, sizes.join(" "));
+    if (burst <= 5) assert.equal(Math.min(...steady), fragments, sizes.join(" "));
+  });
+}
+
 Deno.test("units before the first key unit are not recorded", async () => {
   const { spool, status, writer } = setUp();
   await writer.write(videoUnit(0, { isKey: false, capturedAtMs: NOON }));

@@ -63,7 +63,13 @@ Deno.test("a connection is read more seldom once what comes has long been read a
     small.note(30_000 * small.span);
     spans.add(small.span);
   }
-  assert.deepEqual([...spans], [1, 2, 3, 4, 5]);
+  assert.deepEqual([...spans], [1, 2, 3, 4, 5, 6, 7]);
+  const slow = new ReadSpan({ bufferBytes: 262_144 });
+  let moments = 0;
+  for (; slow.span < 10 && moments < 1000; moments += slow.span) slow.note(10_000 * slow.span);
+  assert.ok(moments < 250, `a second between two reads after ${moments / 10} s`);
+  for (let reads = 0; reads < 100; reads++) slow.note(100_000);
+  assert.equal(slow.span, 10);
   const large = new ReadSpan({ bufferBytes: 131_072 });
   for (let reads = 0; reads < 100; reads++) large.note(70_000);
   assert.equal(large.span, 1);

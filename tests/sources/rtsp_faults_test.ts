@@ -143,6 +143,14 @@ Deno.test("the answer's channels count, not those that were asked for", () =>
     await session[Symbol.asyncDispose]();
   }));
 
+Deno.test("of the pictures that are read at once the last one says so", () =>
+  inWorld({}, async ({ open, pull }) => {
+    await using session = await open();
+    const units = await pull(session, 300);
+    const ends = units.filter(({ endsBurst }) => endsBurst).length;
+    assert.ok(ends > 2 && ends < units.length / 2, `${ends} of ${units.length}`);
+  }));
+
 Deno.test("a camera that refuses TCP is asked for UDP", () =>
   inWorld({ transports: "udp" }, async ({ open, pull }) => {
     await using session = await open();

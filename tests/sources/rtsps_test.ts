@@ -30,6 +30,7 @@ Deno.test("all that a camera has sent over TLS is read at one moment, not a few 
     const connection = await connectRtsp({
       ...{ url, ca, clock, signal: new AbortController().signal },
       onFrame: (_channel, data, from) => void given.push((data[from] ?? 0) << 8 | data[from + 1]!),
+      onRest: () => {},
       onRead: () => {},
       onLost: () => {},
     });

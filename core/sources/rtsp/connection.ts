@@ -33,6 +33,8 @@ export interface ConnectionOptions {
   onFrame(channel: number, data: Uint8Array, from: number, to: number): void;
   /** Something has been read, and is handed on next. */
   onRead(): void;
+  /** What had come is taken: there is nothing to do until more comes. */
+  onRest(): void;
   /** The connection is of no more use. Called once, unless it was closed from this side. */
   onLost(error: unknown): void;
 }
@@ -160,6 +162,7 @@ export async function connectRtsp(options: ConnectionOptions): Promise<RtspConne
           (gathered.span === 1 && count >= LARGE_READ_BYTES);
         options.onRead();
         reader.advance(count);
+        if (!isMoreThere) options.onRest();
       } finally {
         buffer.release();
       }

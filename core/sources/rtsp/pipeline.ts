@@ -181,6 +181,10 @@ export class Pipeline {
   }
 
   /** Nothing more will come: what is whole is given out. */
+  rest(): void {
+    this.#assembler.rest();
+  }
+
   flush(): void {
     this.#assembler.flush();
   }

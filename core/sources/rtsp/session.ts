@@ -105,6 +105,8 @@ class LiveSession implements RtspSession {
     { readonly kind: "video" | "audio"; readonly rtcp: boolean }
   >();
   readonly #packet = { data: new Uint8Array() as Uint8Array, from: 0, to: 0 };
+  /** Of what has just been read. */
+  #newestPicture: { endsBurst?: boolean } | undefined;
   #lastPictureMs = Infinity;
   #arrivalMs = 0;
   #lostUntold = 0;
@@ -172,6 +174,7 @@ class LiveSession implements RtspSession {
       signal: this.#over.signal,
       onFrame: (channel, data, from, to) => this.#onFrame(channel, data, from, to),
       onRead: () => this.#onRead(),
+      onRest: () => this.#onRest(),
       onLost: (error) => this.#fail(error),
     });
     this.#client = client;
@@ -256,6 +259,12 @@ class LiveSession implements RtspSession {
     if (this.#output.isFull) this.#client?.connection.hold(true);
   }
 
+  #onRest(): void {
+    if (this.#newestPicture !== undefined) this.#newestPicture.endsBurst = true;
+    this.#newestPicture = undefined;
+    this.#pipeline?.rest();
+  }
+
   #arrive(): void {
     const { clock } = this.#options;
     this.#arrivalMs = clock.monotonic();
@@ -284,7 +293,10 @@ class LiveSession implements RtspSession {
   }
 
   #onUnit(unit: AccessUnit): void {
-    if (unit.trackId === this.#videoTrack?.id) this.#lastPictureMs = this.#arrivalMs;
+    if (unit.trackId === this.#videoTrack?.id) {
+      this.#lastPictureMs = this.#arrivalMs;
+      this.#newestPicture = unit;
+    }
     this.#output.push(unit);
   }
 

@@ -132,6 +132,11 @@ export class VideoAssembler {
     if (!this.#isOpen) this.#waitsForKey = true;
   }
 
+  /** Nothing is at hand for a while. */
+  rest(): void {
+    this.#buffer.rest();
+  }
+
   /** Nothing more will come with this timestamp. */
   flush(): void {
     if (this.#isOpen) this.#finish();
