@@ -1,6 +1,6 @@
 /**
  * When sockets are read. A camera sends hundreds of small packets a second; to be woken for each of
- * them is what recording costs most. So all live sessions of a process wait for the same moments, two
+ * them is what recording costs most. So all live sessions of a process wait for the same moments, once
  * to ten times a second, and then read at one go what the kernel has gathered meanwhile: one timer for
  * all cameras, and one burst of work after which the processor may sleep.
  *
