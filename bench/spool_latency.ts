@@ -1,7 +1,8 @@
 /**
  * How long pictures wait until they are in a file on the spool, seen from outside: the open clips are
  * looked at many times a second, and where one has grown, the times of its pictures, which are those of
- * their arrival, are compared with the clock. Looking costs CPU time and so is no part of a window in
+ * their arrival, are compared with when it was written last: many grow at the same moment, and reading
+ * them takes longer than writing them. Looking costs CPU time and so is no part of a window in
  * which that is measured.
  *
  * @module
@@ -29,7 +30,7 @@ export async function watchSpool(
       if (found === undefined) continue;
       // What was there at the first look came at an unknown time.
       if (before.coversMs !== undefined && found.coversMs > before.coversMs) {
-        ages.push(Date.now() - (found.startMs + before.coversMs));
+        ages.push(found.writtenMs - (found.startMs + before.coversMs));
       }
       seen.set(name, { bytes: found.bytes, coversMs: found.coversMs });
     }
@@ -41,7 +42,7 @@ export async function watchSpool(
 /** What the whole fragments of a clip cover, if it has grown. */
 async function coverage(path: string, beforeBytes: number) {
   try {
-    const { size } = Deno.statSync(path);
+    const { size, mtime } = Deno.statSync(path);
     if (size === beforeBytes) return undefined;
     using file = await Deno.open(path);
     const read = async (offset: number, length: number) => {
@@ -53,7 +54,12 @@ async function coverage(path: string, beforeBytes: number) {
     };
     const found = await recoverTornClip({ size, read });
     if (found.state === "empty" || found.startMs === undefined) return undefined;
-    return { bytes: size, coversMs: found.durationMs, startMs: found.startMs };
+    return {
+      bytes: size,
+      coversMs: found.durationMs,
+      startMs: found.startMs,
+      writtenMs: mtime?.getTime() ?? NaN,
+    };
   } catch {
     return undefined; // finished a moment ago
   }
