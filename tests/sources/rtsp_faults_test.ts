@@ -151,6 +151,14 @@ Deno.test("of the pictures that are read at once the last one says so", () =>
     assert.ok(ends > 2 && ends < units.length / 2, `${ends} of ${units.length}`);
   }));
 
+Deno.test("over UDP pictures come one by one, whatever is said over TCP meanwhile", () =>
+  inWorld({ transports: "udp", sessionTimeoutS: 10 }, async ({ camera, open, pull }) => {
+    await using session = await open();
+    const units = await pull(session, 300);
+    assert.ok(camera.served.keepAlives >= 2, `${camera.served.keepAlives} signs of life`);
+    assert.equal(units.filter(({ endsBurst }) => endsBurst).length, 0);
+  }));
+
 Deno.test("a camera that refuses TCP is asked for UDP", () =>
   inWorld({ transports: "udp" }, async ({ open, pull }) => {
     await using session = await open();

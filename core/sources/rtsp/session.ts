@@ -260,6 +260,7 @@ class LiveSession implements RtspSession {
   }
 
   #onRest(): void {
+    if (this.#udp.length > 0) return; // what was read are answers: pictures come one by one
     if (this.#newestPicture !== undefined) this.#newestPicture.endsBurst = true;
     this.#newestPicture = undefined;
     this.#pipeline?.rest();
