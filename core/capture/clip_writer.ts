@@ -4,8 +4,8 @@
  * A clip begins with a key unit and ends at the key unit nearest to the next wall-clock multiple of
  * the clip length. What has come in is appended to the clip's file as a fragment at every key unit
  * and, between them, every `fragmentUs`, so that a crash costs no more than that; where pictures come in
- * bursts, at the end of one, while their bytes are still in the processor's cache. A clip is finished (indexed, hashed, made durable) while the
- * next one is already being written: recording never waits.
+ * bursts, at the end of one, while their bytes are still in the processor's cache. A clip is finished
+ * (indexed, hashed, made durable) while the next one is already being written: recording never waits.
  *
  * **Sound** is cut where the pictures are: a frame belongs to the clip during which it begins to
  * sound, whether it came earlier than those pictures or later. So each frame is in exactly one clip,
@@ -112,6 +112,8 @@ export function createClipWriter(options: ClipWriterOptions): ClipWriter {
       .filter((track) => track.id === videoId || (track.kind === "audio" && isHoldable(track, log)))
       .map((track) => [track.id, track]),
   );
+  /** The longest fragment where pictures come in bursts. */
+  const stretchedUs = BURST_STRETCH * fragmentUs;
   let recording: Recording | undefined;
   /** The clips before it that wait for late sound, in order. */
   let endings: Ending[] = [];
@@ -294,9 +296,11 @@ export function createClipWriter(options: ClipWriterOptions): ClipWriter {
     note(unit);
     recording.lastMs = unit.capturedAtMs;
     const first = pictures[0];
-    const isBurst = burstEndUs !== undefined;
-    const limitUs = isBurst ? BURST_STRETCH * fragmentUs : fragmentUs;
-    if (first && (unit.dtsUs - first.dtsUs >= limitUs || (unit.isKey && !isBurst))) {
+    const isFull = first &&
+      (burstEndUs === undefined
+        ? unit.isKey || unit.dtsUs - first.dtsUs >= fragmentUs
+        : unit.dtsUs - first.dtsUs >= stretchedUs);
+    if (isFull) {
       return flush(unit.dtsUs).then(() => void pictures.push(unit));
     }
     pictures.push(unit);
@@ -309,7 +313,7 @@ export function createClipWriter(options: ClipWriterOptions): ClipWriter {
     burstEndUs = last.dtsUs;
     const nextUs = last.dtsUs + frameUs;
     const heldUs = nextUs - (pictures[0]?.dtsUs ?? nextUs);
-    return heldUs + burstUs > BURST_STRETCH * fragmentUs ? flush(nextUs) : undefined;
+    return heldUs + burstUs > stretchedUs ? flush(nextUs) : undefined;
   }
 
   /** Begins a clip with the picture, if it can. */

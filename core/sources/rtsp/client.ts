@@ -7,7 +7,7 @@
  */
 import { type Clock, type Log, type SourceError, sourceError } from "../../types.ts";
 import { type Authenticator, createAuthenticator } from "../http_auth.ts";
-import { connectRtsp, field, type RtspConnection } from "./connection.ts";
+import { connectRtsp, field, type RtspConnection, type RtspRequestOptions } from "./connection.ts";
 import {
   parseRtpInfo,
   parseSessionField,
@@ -249,7 +249,7 @@ class Client implements RtspClient {
       fields = [],
       timeoutMs = ANSWER_MS,
       signal = this.#options.signal,
-    }: Partial<Parameters<RtspConnection["request"]>[2]> = {},
+    }: Partial<RtspRequestOptions> = {},
   ): Promise<RtspResponse> {
     for (let logins = 0;; logins++) {
       const response = await this.#send(method, uri, { fields, timeoutMs, signal });
@@ -271,11 +271,7 @@ class Client implements RtspClient {
   #send(
     method: string,
     uri: string,
-    { fields = [], ...rest }: {
-      readonly fields?: readonly (readonly [string, string])[];
-      readonly timeoutMs: number;
-      readonly signal: AbortSignal;
-    },
+    { fields, ...rest }: RtspRequestOptions,
   ): Promise<RtspResponse> {
     const authorization = this.#authenticator?.authorize(method, uri);
     const session = method === "DESCRIBE" ? undefined : this.#session;

@@ -39,18 +39,17 @@ export interface ConnectionOptions {
   onLost(error: unknown): void;
 }
 
+/** What goes with a request. */
+export interface RtspRequestOptions {
+  readonly fields: readonly (readonly [string, string])[];
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal;
+}
+
 /** An open connection. */
 export interface RtspConnection {
   /** Sends a request and waits for its answer. @throws a source error, or the signal's reason */
-  request(
-    method: string,
-    uri: string,
-    options: {
-      readonly fields: readonly (readonly [string, string])[];
-      readonly timeoutMs: number;
-      readonly signal: AbortSignal;
-    },
-  ): Promise<RtspResponse>;
+  request(method: string, uri: string, options: RtspRequestOptions): Promise<RtspResponse>;
   /** The channels that were agreed on. */
   readonly channels: Set<number>;
   /** From now on the socket is read at the common pace (`read_pace.ts`). */

@@ -180,11 +180,12 @@ export class Pipeline {
     });
   }
 
-  /** Nothing more will come: what is whole is given out. */
+  /** Nothing is at hand for a while. */
   rest(): void {
     this.#assembler.rest();
   }
 
+  /** Nothing more will come: what is whole is given out. */
   flush(): void {
     this.#assembler.flush();
   }
