@@ -28,28 +28,51 @@ export interface CommittedUnit {
   readonly release: () => void;
 }
 
-/** Chunks of all cameras kept for later use, by their length. */
-const idle = new Map<number, Chunk[]>();
+/** Chunks of one length, of all cameras, that are kept for later use. */
+interface Pool {
+  readonly idle: Chunk[];
+  /** So many lay idle all the time since they were last counted. */
+  unused: number;
+  loans: number;
+}
+
+const pools = new Map<number, Pool>();
 const MAX_IDLE_BYTES = 32 * 2 ** 20;
+/** After so many loans the chunks that lay idle all the time go: at a start far more are needed. */
+const COUNTED_LOANS = 1024;
+
+function poolOf(length: number): Pool {
+  let pool = pools.get(length);
+  if (pool === undefined) {
+    pool = { idle: [], unused: 0, loans: 0 };
+    pools.set(length, pool);
+  }
+  return pool;
+}
 
 function takeChunk(length: number): Chunk {
-  const chunk = idle.get(length)?.pop() ?? newChunk(length);
+  const pool = poolOf(length);
+  const { idle } = pool;
+  const chunk = idle.pop() ?? newChunk(length, pool);
   chunk.users = 1;
   chunk.turn++;
+  pool.unused = Math.min(pool.unused, idle.length);
+  if (++pool.loans === COUNTED_LOANS) {
+    idle.splice(0, pool.unused);
+    pool.unused = idle.length;
+    pool.loans = 0;
+  }
   return chunk;
 }
 
-function newChunk(length: number): Chunk {
+function newChunk(length: number, { idle }: Pool): Chunk {
   const chunk: Chunk = {
     bytes: new Uint8Array(length),
     users: 1,
     turn: 0,
     release: () => {
       if (--chunk.users > 0) return;
-      const kept = idle.get(length) ?? [];
-      if ((kept.length + 1) * length > MAX_IDLE_BYTES) return;
-      kept.push(chunk);
-      idle.set(length, kept);
+      if ((idle.length + 1) * length <= MAX_IDLE_BYTES) idle.push(chunk);
     },
   };
   return chunk;

@@ -69,3 +69,24 @@ Deno.test("a unit without bytes is nobody else's either", () => {
   empty.release();
   assert.notEqual(unitOf(newBuffer(), 3).data.buffer, stranger.data.buffer);
 });
+
+Deno.test("chunks that nobody has needed for long are not kept", () => {
+  const unitsOfMany = () =>
+    Array.from({ length: 50 }, () => {
+      const buffer = newBuffer();
+      const unit = unitOf(buffer, 1);
+      buffer.rest();
+      return unit;
+    });
+  const many = unitsOfMany();
+  const chunks = new Set(many.map(({ data }) => data.buffer));
+  for (const { release } of many) release();
+  const one = newBuffer();
+  for (let i = 0; i < 3000; i++) {
+    const unit = unitOf(one, 2);
+    one.rest();
+    unit.release();
+  }
+  const again = unitsOfMany().filter(({ data }) => chunks.has(data.buffer));
+  assert.ok(again.length <= 1, `${again.length} of 50 were kept`);
+});
