@@ -104,19 +104,37 @@ const STEADY_MOMENTS = 20;
 /** A second. What was read is written at once, if it is a second or as much again would be too old. */
 const MAX_SPAN = 10;
 
+/** A picture that comes so much later than at shorter spans has waited for us, ms. */
+const LATE_MS = 150;
+/** Clocks differ, and delays that grow by less than this in each look are not ours, ms. */
+const DRIFT_MS = 1;
+/** Where less comes at once than this share of what has come before, it is the network that is slow. */
+const FULL_SHARE = 0.7;
+/** A network may have looked like a full window: more is tried again after hours. */
+const REGAIN = 1.0001;
+
 /**
  * How many moments a connection lets pass between two reads. At first one; one more whenever what comes
  * has long been read in one go and so much more of it would still be. The kernel's window grows with
- * what is read at once (at least to twice of it), so it holds that too.
+ * what is read at once (at least to twice of it), so it holds that too. Where a system does not let it
+ * grow, the camera has to wait for us, and the newest pictures come late: then it is read more often
+ * again, and no more is left to the kernel than it has shown to hold.
  */
 export class ReadSpan {
   readonly #bufferBytes: number;
   #span = 1;
   #reads = 0;
   #bytes = 0;
+  /** What the kernel is believed to hold. */
+  #heldBytes: number;
+  /** The most that came at once. */
+  #mostBytes = 0;
+  /** The least delay of what has been read since the last look, and of what was before. */
+  #delayMs = Infinity;
+  #usualDelayMs = Infinity;
 
-  constructor(options: { readonly bufferBytes: number }) {
-    this.#bufferBytes = options.bufferBytes;
+  constructor({ bufferBytes }: { readonly bufferBytes: number }) {
+    this.#bufferBytes = this.#heldBytes = bufferBytes;
   }
 
   /** In moments. */
@@ -124,15 +142,35 @@ export class ReadSpan {
     return this.#span;
   }
 
-  /** So many bytes were read. */
-  note(bytes: number): void {
-    if (this.#span === MAX_SPAN) return;
+  /**
+   * So many bytes were read at one go, the newest picture in it `delayMs` after its time, which is
+   * counted from anywhere.
+   */
+  note(bytes: number, delayMs = Infinity): void {
     this.#reads++;
     this.#bytes += bytes;
-    if (this.#reads * this.#span < STEADY_MOMENTS) return;
-    const nextBytes = this.#bytes / this.#reads * (this.#span + 1) / this.#span;
+    this.#mostBytes = Math.max(this.#mostBytes, bytes);
+    this.#delayMs = Math.min(this.#delayMs, delayMs);
+    if (this.#reads * this.#span >= STEADY_MOMENTS) this.#look();
+  }
+
+  #look(): void {
+    const bytes = this.#bytes / this.#reads;
+    const lateMs = this.#delayMs - this.#usualDelayMs;
+    const isLate = this.#delayMs < Infinity && lateMs > LATE_MS;
+    const isFull = isLate && bytes >= FULL_SHARE * this.#mostBytes;
+    this.#usualDelayMs = isLate
+      ? Infinity // found out anew
+      : Math.min(this.#usualDelayMs + DRIFT_MS, this.#delayMs);
+    this.#heldBytes = isFull ? bytes : Math.min(this.#bufferBytes, this.#heldBytes * REGAIN);
+    // A full window holds what was sent until the newest picture.
+    const moments = isFull ? Math.max(1, this.#span - lateMs / GATHER_MS) : this.#span;
     // Key pictures come in bursts.
-    if (nextBytes <= this.#bufferBytes * 0.9) this.#span++;
+    const fits = (span: number) => bytes / moments * span <= this.#heldBytes * 0.9;
+    let span = Math.min(MAX_SPAN, this.#span + 1);
+    while (span > 1 && !fits(span)) span--;
+    this.#span = span;
     this.#reads = this.#bytes = 0;
+    this.#delayMs = Infinity;
   }
 }

@@ -74,3 +74,54 @@ Deno.test("a connection is read more seldom once what comes has long been read a
   for (let reads = 0; reads < 100; reads++) large.note(70_000);
   assert.equal(large.span, 1);
 });
+
+/** A camera behind a window that holds so much: what a read brings, and how old its newest picture is. */
+function readOf(span: number, camera: { readonly bytes: number; readonly windowBytes: number }) {
+  const sent = camera.bytes * span;
+  const held = Math.min(sent, camera.windowBytes);
+  return { bytes: held, delayMs: 20 + (sent - held) / camera.bytes * GATHER_MS };
+}
+
+Deno.test("where the kernel's window does not grow, the camera is not kept waiting", () => {
+  for (const windowBytes of [70_000, 131_072, 200_000, 300_000]) {
+    const span = new ReadSpan({ bufferBytes: 524_288 });
+    const camera = { bytes: 37_500, windowBytes };
+    let moments = 0;
+    let late = 0;
+    while (moments < 36_000) {
+      const { bytes, delayMs } = readOf(span.span, camera);
+      if (moments > 600 && delayMs > 150) late += span.span;
+      moments += span.span;
+      span.note(bytes, delayMs);
+    }
+    const most = windowBytes / camera.bytes;
+    assert.ok(span.span <= most + 1 && span.span >= most / 2, `${span.span} of ${most}`);
+    assert.ok(late <= 60, `late for ${late / 10} s of an hour with ${windowBytes} bytes`);
+  }
+});
+
+Deno.test("more is sent in the morning than a window holds that was large enough at night", () => {
+  const span = new ReadSpan({ bufferBytes: 524_288 });
+  const read = (bytes: number, reads: number) => {
+    for (let i = 0; i < reads; i++) {
+      const at = readOf(span.span, { bytes, windowBytes: 131_072 });
+      span.note(at.bytes, at.delayMs);
+    }
+  };
+  read(9000, 1000);
+  assert.equal(span.span, 10);
+  read(37_500, 8);
+  assert.ok(span.span <= 3, `${span.span}`);
+});
+
+Deno.test("neither a slow network nor a clock that goes wrong lets connections be read more often", () => {
+  const span = new ReadSpan({ bufferBytes: 524_288 });
+  for (let reads = 0; reads < 200; reads++) span.note(37_500 * span.span, 20);
+  assert.equal(span.span, 10);
+  for (let reads = 0; reads < 10; reads++) span.note(100_000, 20 + 750 * reads);
+  span.note(500_000, 3000);
+  assert.equal(span.span, 10);
+  // Two crystals that are 400 millionths apart, for three hours.
+  for (let reads = 0; reads < 10_800; reads++) span.note(375_000, 20 + 0.4 * reads);
+  assert.equal(span.span, 10);
+});

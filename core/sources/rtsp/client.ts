@@ -38,7 +38,7 @@ export interface RtspClientOptions {
   onFrame(channel: number, data: Uint8Array, from: number, to: number): void;
   onRead(): void;
   /** See {@linkcode ConnectionOptions}. */
-  onRest(): void;
+  onRest(): number | undefined;
   onLost(error: unknown): void;
 }
 

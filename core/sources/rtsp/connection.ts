@@ -33,8 +33,11 @@ export interface ConnectionOptions {
   onFrame(channel: number, data: Uint8Array, from: number, to: number): void;
   /** Something has been read, and is handed on next. */
   onRead(): void;
-  /** What had come is taken: there is nothing to do until more comes. */
-  onRest(): void;
+  /**
+   * What had come is taken: there is nothing to do until more comes. Returns how long after its time
+   * the newest picture of it came, ms from anywhere, if there was one.
+   */
+  onRest(): number | undefined;
   /** The connection is of no more use. Called once, unless it was closed from this side. */
   onLost(error: unknown): void;
 }
@@ -67,6 +70,8 @@ export interface RtspConnection {
 
 /** At first a read of so much is followed by another at once: the kernel may hold no more. */
 const LARGE_READ_BYTES = 49_152;
+/** What is waited for is read into so much: a record of TLS, and any answer. */
+const PIECE_BYTES = 16_384;
 const CONNECT_MS = 5000;
 const USER_AGENT = "camsink"; // some cameras answer 401 to a client without a name
 
@@ -134,37 +139,70 @@ export async function connectRtsp(options: ConnectionOptions): Promise<RtspConne
     }
   };
 
+  const pace = readPaceOf(clock);
+  const readSpan = new ReadSpan({ bufferBytes: READ_BYTES });
+
+  /** Waits for what comes next. @returns whether more is there */
+  const readPiece = async (piece: Uint8Array<ArrayBuffer>): Promise<boolean> => {
+    const reading = beginRead(conn, piece);
+    const wasThere = await isThere(reading);
+    const count = checkCount(await reading.count);
+    const buffer = await lendReadBuffer();
+    try {
+      reader.space(buffer.bytes).set(piece.subarray(0, count));
+      options.onRead();
+      reader.advance(count);
+    } finally {
+      buffer.release();
+    }
+    return wasThere;
+  };
+
+  /** Reads what has come since the moment before. @returns how much, and whether more is there */
+  const readGathered = async (): Promise<{ readonly count: number; readonly isMore: boolean }> => {
+    const buffer = await lendReadBuffer();
+    try {
+      const space = reader.space(buffer.bytes);
+      const reading = beginRead(conn, space);
+      if (!await isThere(reading)) buffer.pass();
+      const count = checkCount(await reading.count);
+      options.onRead();
+      reader.advance(count);
+      const isMore = count === space.length || (readSpan.span === 1 && count >= LARGE_READ_BYTES);
+      return { count, isMore };
+    } finally {
+      buffer.release();
+    }
+  };
+
+  const checkCount = (count: number | null): number => {
+    if (count !== null) return count;
+    throw sourceError("offline", `${what}: the camera closed the connection`);
+  };
+
   const read = async (): Promise<void> => {
-    const pace = readPaceOf(clock);
-    const gathered = new ReadSpan({ bufferBytes: READ_BYTES });
-    let isMoreThere = false;
+    const piece = new Uint8Array(PIECE_BYTES);
+    let gatheredBytes = 0;
+    let isMore = false;
     while (!closing.signal.aborted) {
       if (held !== undefined) await held.promise;
-      if (gathering !== undefined && !isMoreThere) {
+      if (gathering !== undefined && !isMore) {
         // Who says good-bye does not wait for the common moment.
-        await pace.next(gathering.signal, gathered.span).catch(() => {});
+        await pace.next(gathering.signal, readSpan.span).catch(() => {});
         if (closing.signal.aborted) return;
       }
-      const buffer = await lendReadBuffer();
-      try {
-        const space = reader.space(buffer.bytes);
-        const reading = beginRead(conn, space);
-        const wasThere = await isThere(reading);
-        if (!wasThere) buffer.pass();
-        const count = await reading.count;
-        if (count === null) {
-          throw sourceError("offline", `${what}: the camera closed the connection`);
-        }
-        if (gathering !== undefined && !url.secure) gathered.note(count);
+      if (gathering === undefined || url.secure) {
         // A read of TLS gives a few kilobytes, however much is there: so until one has to wait.
-        isMoreThere = url.secure ? wasThere : count === space.length ||
-          (gathered.span === 1 && count >= LARGE_READ_BYTES);
-        options.onRead();
-        reader.advance(count);
-        if (!isMoreThere) options.onRest();
-      } finally {
-        buffer.release();
+        isMore = await readPiece(piece);
+        if (!isMore) options.onRest();
+        continue;
       }
+      let count: number;
+      ({ count, isMore } = await readGathered());
+      gatheredBytes += count;
+      if (isMore) continue;
+      readSpan.note(gatheredBytes, options.onRest());
+      gatheredBytes = 0;
     }
   };
   read().catch((error: unknown) => {

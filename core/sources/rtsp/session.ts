@@ -106,7 +106,7 @@ class LiveSession implements RtspSession {
   >();
   readonly #packet = { data: new Uint8Array() as Uint8Array, from: 0, to: 0 };
   /** Of what has just been read. */
-  #newestPicture: { endsBurst?: boolean } | undefined;
+  #newestPicture: (AccessUnit & { endsBurst?: boolean }) | undefined;
   #lastPictureMs = Infinity;
   #arrivalMs = 0;
   #lostUntold = 0;
@@ -251,7 +251,8 @@ class LiveSession implements RtspSession {
       audio: begins.get(uris.audio ?? ""),
     });
     for (const udp of this.#udp) udp.greet();
-    client.connection.gather(true);
+    // Over UDP only answers come this way, and seldom.
+    if (this.#udp.length === 0) client.connection.gather(true);
   }
 
   #onRead(): void {
@@ -259,11 +260,13 @@ class LiveSession implements RtspSession {
     if (this.#output.isFull) this.#client?.connection.hold(true);
   }
 
-  #onRest(): void {
-    if (this.#udp.length > 0) return; // what was read are answers: pictures come one by one
-    if (this.#newestPicture !== undefined) this.#newestPicture.endsBurst = true;
+  #onRest(): number | undefined {
+    const newest = this.#newestPicture;
+    if (newest === undefined || this.#udp.length > 0) return undefined; // pictures come one by one
+    newest.endsBurst = true;
     this.#newestPicture = undefined;
     this.#pipeline?.rest();
+    return this.#arrivalMs - newest.dtsUs / 1000;
   }
 
   #arrive(): void {
