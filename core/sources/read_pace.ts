@@ -110,6 +110,8 @@ const LATE_MS = 150;
 const DRIFT_MS = 1;
 /** Where less comes at once than this share of what has come before, it is the network that is slow. */
 const FULL_SHARE = 0.7;
+/** What came at once long ago tells less with every look. */
+const FORGET = 0.99;
 /** A network may have looked like a full window: more is tried again after hours. */
 const REGAIN = 1.0001;
 
@@ -127,7 +129,7 @@ export class ReadSpan {
   #bytes = 0;
   /** What the kernel is believed to hold. */
   #heldBytes: number;
-  /** The most that came at once. */
+  /** The most that came at once lately. */
   #mostBytes = 0;
   /** The least delay of what has been read since the last look, and of what was before. */
   #delayMs = Infinity;
@@ -162,7 +164,7 @@ export class ReadSpan {
     this.#usualDelayMs = isLate
       ? Infinity // found out anew
       : Math.min(this.#usualDelayMs + DRIFT_MS, this.#delayMs);
-    this.#heldBytes = isFull ? bytes : Math.min(this.#bufferBytes, this.#heldBytes * REGAIN);
+    this.#heldBytes = Math.min(this.#bufferBytes, isFull ? bytes : this.#heldBytes * REGAIN);
     // A full window holds what was sent until the newest picture.
     const moments = isFull ? Math.max(1, this.#span - lateMs / GATHER_MS) : this.#span;
     // Key pictures come in bursts.
@@ -170,6 +172,7 @@ export class ReadSpan {
     let span = Math.min(MAX_SPAN, this.#span + 1);
     while (span > 1 && !fits(span)) span--;
     this.#span = span;
+    this.#mostBytes *= FORGET;
     this.#reads = this.#bytes = 0;
     this.#delayMs = Infinity;
   }

@@ -125,3 +125,20 @@ Deno.test("neither a slow network nor a clock that goes wrong lets connections b
   for (let reads = 0; reads < 10_800; reads++) span.note(375_000, 20 + 0.4 * reads);
   assert.equal(span.span, 10);
 });
+
+Deno.test("a connection that was not read for a while is judged again by what comes now", () => {
+  const span = new ReadSpan({ bufferBytes: 524_288 });
+  const read = (bytes: number, reads: number) => {
+    for (let i = 0; i < reads; i++) {
+      const at = readOf(span.span, { bytes, windowBytes: 131_072 });
+      span.note(at.bytes, at.delayMs);
+    }
+  };
+  read(9000, 1000);
+  // The disk was slow: more comes than a buffer holds, and late.
+  for (let reads = 0; reads < 4; reads++) span.note(2_000_000, 9000);
+  read(9000, 1000);
+  assert.equal(span.span, 10);
+  read(37_500, 8);
+  assert.ok(span.span <= 3, `${span.span}`);
+});
