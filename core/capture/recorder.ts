@@ -25,6 +25,7 @@ import { createEventGate, type EventGate, type EventPlan } from "./event_gate.ts
 import { type EventHearer, type EventListening, listenForEvents } from "./event_listener.ts";
 import { createEventMarks, type EventMarks } from "./event_marks.ts";
 import { type MotionWatch, type MotionWatchOptions, watchMotion } from "./motion_watch.ts";
+import { LeftOutPictures } from "./left_out.ts";
 import { isSpoolError, retryAfterMs, SPOOL_RETRY_MS } from "./pauses.ts";
 import { createUnitQueue } from "./queue.ts";
 import { createTimelapse, type Timelapse, type TimelapsePlan } from "./timelapse.ts";
@@ -183,6 +184,17 @@ export async function recordCamera(options: RecorderOptions, signal: AbortSignal
           lastPictureMs = nowMs;
           firstPictureMs ??= nowMs;
         },
+        onLeftOut(ms) {
+          status.gaps.count++;
+          status.gaps.totalMs += ms;
+          log.warn(
+            `no picture for ${(ms / 1000).toFixed(1)} s: the camera or its network left them out`,
+            {
+              event: "gap",
+              gapMs: Math.round(ms),
+            },
+          );
+        },
         onRecorded() {
           if (recorded) return;
           recorded = true;
@@ -225,6 +237,8 @@ export async function recordCamera(options: RecorderOptions, signal: AbortSignal
 interface SessionEvents {
   /** A picture came from the camera, now by the monotonic clock. */
   onPicture(nowMs: number): void;
+  /** For so long none did, although the session goes on, ms. */
+  onLeftOut(ms: number): void;
   /** Something has come onto the disk. */
   onRecorded(): void;
 }
@@ -241,7 +255,7 @@ async function recordSession(
     readonly marks: EventMarks;
   },
   signal: AbortSignal,
-  { onPicture, onRecorded }: SessionEvents,
+  { onPicture, onLeftOut, onRecorded }: SessionEvents,
 ): Promise<void> {
   const { camera, status, log, clock } = options;
   const lost = new AbortController();
@@ -285,6 +299,7 @@ async function recordSession(
     onShed: (pictures) => status.framesDropped += pictures,
   });
   const rate = createRateMeter((fps) => status.fps = fps);
+  const leftOut = new LeftOutPictures();
   const { timelapseOf: timelapse, gate, motion } = options;
   let videoNow = video;
   // Pictures that wait for an event may be lost.
@@ -319,6 +334,8 @@ async function recordSession(
       const nowMs = clock.monotonic();
       watchdog.fed(nowMs); // sound without pictures is silence too
       onPicture(nowMs);
+      const gapMs = leftOut.gapBefore(unit.dtsUs);
+      if (gapMs !== undefined) onLeftOut(gapMs);
       rate.tick(nowMs);
       if (unit.track?.kind === "video") {
         videoNow = unit.track;

@@ -133,6 +133,51 @@ Deno.test("a camera that is never open in time is opened again", async () => {
   await stopped(recording);
 });
 
+Deno.test("pictures that are missing in the midst of a session are a gap, and said", async () => {
+  const recording = start({ tracks: [VIDEO_TRACK] });
+  await shoot(recording, { forMs: 5000 });
+  await recording.clock.advance(6000);
+  await shoot(recording, { forMs: 5000 });
+  const { status, lines, camera } = recording;
+  assert.equal(camera.opens, 1);
+  assert.deepEqual(status.gaps, { count: 1, totalMs: 6000 });
+  assert.equal(count(lines, /^warn no picture for 6\.0 s/), 1, lines.join("\n"));
+  assert.equal(status.state, "recording");
+  await stopped(recording);
+});
+
+Deno.test("pictures that come late, all of them, are no gap", async () => {
+  const recording = start({ tracks: [VIDEO_TRACK] });
+  await shoot(recording, { forMs: 5000 });
+  const fromMs = recording.clock.monotonic();
+  await recording.clock.advance(6000);
+  for (let ms = 0; ms <= 6000; ms += 500) {
+    const us = (fromMs + ms) * 1000;
+    recording.camera.picture({ ptsUs: us, dtsUs: us });
+  }
+  await shoot(recording, { forMs: 5000 });
+  await stopped(recording);
+  assert.equal(recording.status.gaps.count, 0);
+});
+
+Deno.test("a camera that gives a picture now and then has no gaps", async () => {
+  const recording = start({ tracks: [VIDEO_TRACK] });
+  const { clock, camera, status } = recording;
+  for (let pictures = 0; pictures < 20; pictures++) {
+    camera.picture();
+    await clock.advance(5000);
+  }
+  assert.equal(status.gaps.count, 0);
+  // One that had more is missed a few times.
+  await shoot(recording, { forMs: 10_000 });
+  for (let pictures = 0; pictures < 40; pictures++) {
+    camera.picture();
+    await clock.advance(5000);
+  }
+  assert.ok(status.gaps.count >= 1 && status.gaps.count < 10, `${status.gaps.count}`);
+  await stopped(recording);
+});
+
 Deno.test("a silent camera is noticed within ten seconds, and its gap counts from the last picture", async () => {
   const recording = start();
   await shoot(recording, { forMs: 5000 });
