@@ -82,6 +82,14 @@ function readOf(span: number, camera: { readonly bytes: number; readonly windowB
   return { bytes: held, delayMs: 20 + (sent - held) / camera.bytes * GATHER_MS };
 }
 
+/** Reads a camera behind a window of 128 KiB so many times. */
+function read(span: ReadSpan, bytes: number, reads: number): void {
+  for (let i = 0; i < reads; i++) {
+    const at = readOf(span.span, { bytes, windowBytes: 131_072 });
+    span.note(at.bytes, at.delayMs);
+  }
+}
+
 Deno.test("where the kernel's window does not grow, the camera is not kept waiting", () => {
   for (const windowBytes of [70_000, 131_072, 200_000, 300_000]) {
     const span = new ReadSpan({ bufferBytes: 524_288 });
@@ -102,15 +110,9 @@ Deno.test("where the kernel's window does not grow, the camera is not kept waiti
 
 Deno.test("more is sent in the morning than a window holds that was large enough at night", () => {
   const span = new ReadSpan({ bufferBytes: 524_288 });
-  const read = (bytes: number, reads: number) => {
-    for (let i = 0; i < reads; i++) {
-      const at = readOf(span.span, { bytes, windowBytes: 131_072 });
-      span.note(at.bytes, at.delayMs);
-    }
-  };
-  read(9000, 1000);
+  read(span, 9000, 1000);
   assert.equal(span.span, 10);
-  read(37_500, 8);
+  read(span, 37_500, 8);
   assert.ok(span.span <= 3, `${span.span}`);
 });
 
@@ -128,17 +130,11 @@ Deno.test("neither a slow network nor a clock that goes wrong lets connections b
 
 Deno.test("a connection that was not read for a while is judged again by what comes now", () => {
   const span = new ReadSpan({ bufferBytes: 524_288 });
-  const read = (bytes: number, reads: number) => {
-    for (let i = 0; i < reads; i++) {
-      const at = readOf(span.span, { bytes, windowBytes: 131_072 });
-      span.note(at.bytes, at.delayMs);
-    }
-  };
-  read(9000, 1000);
+  read(span, 9000, 1000);
   // The disk was slow: more comes than a buffer holds, and late.
   for (let reads = 0; reads < 4; reads++) span.note(2_000_000, 9000);
-  read(9000, 1000);
+  read(span, 9000, 1000);
   assert.equal(span.span, 10);
-  read(37_500, 8);
+  read(span, 37_500, 8);
   assert.ok(span.span <= 3, `${span.span}`);
 });
