@@ -24,8 +24,8 @@ import { type ClipWriter, createClipWriter } from "./clip_writer.ts";
 import { createEventGate, type EventGate, type EventPlan } from "./event_gate.ts";
 import { type EventHearer, type EventListening, listenForEvents } from "./event_listener.ts";
 import { createEventMarks, type EventMarks } from "./event_marks.ts";
-import { type MotionWatch, type MotionWatchOptions, watchMotion } from "./motion_watch.ts";
 import { LeftOutPictures } from "./left_out.ts";
+import { type MotionWatch, type MotionWatchOptions, watchMotion } from "./motion_watch.ts";
 import { isSpoolError, retryAfterMs, SPOOL_RETRY_MS } from "./pauses.ts";
 import { createUnitQueue } from "./queue.ts";
 import { createTimelapse, type Timelapse, type TimelapsePlan } from "./timelapse.ts";
@@ -189,10 +189,7 @@ export async function recordCamera(options: RecorderOptions, signal: AbortSignal
           status.gaps.totalMs += ms;
           log.warn(
             `no picture for ${(ms / 1000).toFixed(1)} s: the camera or its network left them out`,
-            {
-              event: "gap",
-              gapMs: Math.round(ms),
-            },
+            { event: "gap", gapMs: Math.round(ms) },
           );
         },
         onRecorded() {

@@ -168,10 +168,8 @@ export class ReadSpan {
     // A full window holds what was sent until the newest picture.
     const moments = isFull ? Math.max(1, this.#span - lateMs / GATHER_MS) : this.#span;
     // Key pictures come in bursts.
-    const fits = (span: number) => bytes / moments * span <= this.#heldBytes * 0.9;
-    let span = Math.min(MAX_SPAN, this.#span + 1);
-    while (span > 1 && !fits(span)) span--;
-    this.#span = span;
+    const fitting = Math.floor(this.#heldBytes * 0.9 * moments / bytes);
+    this.#span = Math.max(1, Math.min(this.#span + 1, MAX_SPAN, fitting));
     this.#mostBytes *= FORGET;
     this.#reads = this.#bytes = 0;
     this.#delayMs = Infinity;

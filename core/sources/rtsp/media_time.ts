@@ -103,7 +103,7 @@ export class TrackClock {
 const DEADBAND_US = { told: 5000, guessed: 6000 };
 /**
  * Arrival alone tells where sound stands only roughly, at each moment: packets come unevenly and are
- * read ten times a second. The mean of so long does not jump, and follows crystals that are 150
+ * read once to ten times a second. The mean of so long does not jump, and follows crystals that are 150
  * millionths apart by 5 ms.
  */
 const GUESS_MS = 30_000;
