@@ -7,6 +7,7 @@
  */
 import { type Config, findConfig, loadConfig } from "../core/config/load.ts";
 import { EXIT, type ExitCode } from "../core/exit_codes.ts";
+import { giveBackFreedMemory } from "../core/libc.ts";
 import { getLog } from "../core/log.ts";
 import { type Board, createBoard } from "../core/status/board.ts";
 import type { CaptureArguments } from "./arguments.ts";
@@ -30,6 +31,7 @@ export async function capture(
 ): Promise<ExitCode> {
   const { terminal, clock, random } = context;
   const log = getLog("camsink");
+  giveBackFreedMemory();
   await using cleanup = new AsyncDisposableStack();
   const path = invocation.demo ? undefined : await findConfig({ explicit: invocation.config });
   let config: Config;

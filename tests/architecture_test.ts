@@ -24,6 +24,7 @@ const ROOMS: Readonly<Record<string, readonly string[] | "anything">> = {
   "core/types.ts": [],
   "core/clock.ts": ["core/types.ts"],
   "core/exit_codes.ts": [],
+  "core/libc.ts": [],
   "core/program.ts": [],
   "core/config/key_vault.ts": [],
   "core/config/values.ts": ["core/types.ts", "core/config/key_vault.ts"],
@@ -42,6 +43,7 @@ const ROOMS: Readonly<Record<string, readonly string[] | "anything">> = {
   "core/sources/": [
     "core/types.ts",
     "core/clock.ts",
+    "core/libc.ts",
     "core/config/values.ts",
     "core/media/",
     "core/sources/hosts.ts",

@@ -1,8 +1,8 @@
 /**
  * The memory that sockets are read into. All connections are read at the same moments
  * (`read_pace.ts`): one after the other, they share one buffer, which thereby stays in the processor's
- * cache and may be large, however many cameras there are. Who finds nothing on its socket and has to
- * wait keeps its buffer meanwhile, and the next ones get another.
+ * cache and may be large, however many cameras there are. Who has to wait for a camera keeps its buffer
+ * meanwhile, and the next ones get another.
  *
  * @module
  */
@@ -19,8 +19,8 @@ let isBusy = false;
 /** A buffer for one read. */
 export interface ReadBuffer {
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** The read has to wait: the others go on. */
-  pass(): void;
+  /** The read has to wait: if it still does when the runtime has heard what is there, others go on. */
+  pass(read: Promise<unknown>): Promise<void>;
   /** Gives it back. */
   release(): void;
 }
@@ -31,17 +31,30 @@ export async function lendReadBuffer(): Promise<ReadBuffer> {
   isBusy = true;
   const bytes = idle.pop() ?? new Uint8Array(READ_BYTES);
   let hasTurn = true;
-  const pass = () => {
+  const end = () => {
     if (!hasTurn) return;
     hasTurn = isBusy = false;
     waiting.shift()?.();
   };
   return {
     bytes,
-    pass,
+    async pass(read) {
+      if (waiting.length === 0 || !await comesNow(read)) end();
+    },
     release() {
       if (idle.length < MAX_IDLE) idle.push(bytes);
-      pass();
+      end();
     },
   };
+}
+
+/** Whether a read ends as soon as the runtime has heard of all sockets: when nothing else is to do. */
+async function comesNow(read: Promise<unknown>): Promise<boolean> {
+  const turn = Promise.withResolvers<false>();
+  const timer = setTimeout(turn.resolve, 0, false);
+  try {
+    return await Promise.race([read.then(() => true), turn.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
 }

@@ -7,14 +7,17 @@
  * @module
  */
 import type { Clock } from "../types.ts";
+import { READ_BYTES } from "./read_buffers.ts";
+import type { LowWater } from "./socket_options.ts";
 
 /** The common moments. */
 export interface ReadPace {
   /**
    * Resolves at the next moment, or at the next of those that all who wait for every `span`th share.
-   * Rejects with the signal's reason when aborted.
+   * Rejects with the signal's reason when aborted. Meanwhile what comes on a socket whose mark is given
+   * wakes nobody; then the first read has to wait until the runtime has heard what is there.
    */
-  next(signal: AbortSignal, span?: number): Promise<void>;
+  next(signal: AbortSignal, span?: number, lowWater?: LowWater): Promise<void>;
 }
 
 /** Time between two moments, ms. */
@@ -32,36 +35,33 @@ export function readPaceOf(clock: Clock): ReadPace {
   return pace;
 }
 
-/** Who waits again and again with one signal. */
-interface Waiter {
-  waits: PromiseWithResolvers<void> | undefined;
-  dueMs: number;
+interface Wait extends PromiseWithResolvers<void> {
+  readonly dueMs: number;
+  readonly lowWater: LowWater | undefined;
 }
 
 function createReadPace(clock: Clock): ReadPace {
+  const waits = new Map<AbortSignal, Wait>();
   // A signal is listened to once, however often is waited with it: each time would cost more than the
   // waiting.
-  const waiters = new WeakMap<AbortSignal, Waiter>();
-  let waiting: Waiter[] = [];
+  const known = new WeakSet<AbortSignal>();
   let timer: { readonly dueMs: number; readonly stop: AbortController } | undefined;
 
   const tick = () => {
     timer = undefined;
-    const nowMs = clock.monotonic();
     // A timer may be early by a part of a millisecond.
-    const due = waiting.filter(({ dueMs }) => dueMs <= nowMs + 1);
-    waiting = waiting.filter(({ dueMs }) => dueMs > nowMs + 1);
-    for (const waiter of due) {
-      const { waits } = waiter;
-      waiter.waits = undefined;
-      waits?.resolve();
-    }
+    const untilMs = clock.monotonic() + 1;
+    const due = [...waits].filter(([, { dueMs }]) => dueMs <= untilMs);
+    for (const [signal] of due) waits.delete(signal);
+    // All marks first: what is there is heard of at once, for all sockets.
+    for (const [, { lowWater }] of due) lowWater?.lower();
+    for (const [, wait] of due) wait.resolve();
     schedule();
   };
 
   /** Sleeps until the first of those who wait is due. */
   const schedule = () => {
-    const dueMs = waiting.reduce((first, waiter) => Math.min(first, waiter.dueMs), Infinity);
+    const dueMs = waits.values().reduce((first, wait) => Math.min(first, wait.dueMs), Infinity);
     if (dueMs >= (timer?.dueMs ?? Infinity)) return;
     timer?.stop.abort();
     const stop = new AbortController();
@@ -69,32 +69,34 @@ function createReadPace(clock: Clock): ReadPace {
     clock.sleep(dueMs - clock.monotonic(), { signal: stop.signal }).then(tick, () => {}); // called off
   };
 
-  const join = (signal: AbortSignal): Waiter => {
-    const waiter: Waiter = { waits: undefined, dueMs: 0 };
-    waiters.set(signal, waiter);
+  const listen = (signal: AbortSignal) => {
+    known.add(signal);
     signal.addEventListener("abort", () => {
-      waiting = waiting.filter((other) => other !== waiter);
-      if (waiting.length === 0) {
+      const wait = waits.get(signal);
+      waits.delete(signal);
+      if (waits.size === 0) {
         timer?.stop.abort();
         timer = undefined;
       }
-      waiter.waits?.reject(signal.reason);
+      wait?.lowWater?.lower();
+      wait?.reject(signal.reason);
     }, { once: true });
-    return waiter;
   };
 
   return {
-    next(signal, span = 1) {
+    next(signal, span = 1, lowWater) {
       if (signal.aborted) return Promise.reject(signal.reason);
-      const waiter = waiters.get(signal) ?? join(signal);
-      if (waiter.waits === undefined) {
-        waiter.waits = Promise.withResolvers();
+      if (!known.has(signal)) listen(signal);
+      let wait = waits.get(signal);
+      if (wait === undefined) {
         const spanMs = span * GATHER_MS;
-        waiter.dueMs = (Math.floor(clock.monotonic() / spanMs) + 1) * spanMs;
-        waiting.push(waiter);
+        const dueMs = (Math.floor(clock.monotonic() / spanMs) + 1) * spanMs;
+        wait = { ...Promise.withResolvers<void>(), dueMs, lowWater };
+        waits.set(signal, wait);
+        lowWater?.raise(READ_BYTES);
         schedule();
       }
-      return waiter.waits.promise;
+      return wait.promise;
     },
   };
 }

@@ -6,6 +6,7 @@
  */
 import type { Clock } from "../types.ts";
 import { readPaceOf } from "./read_pace.ts";
+import { lowWaterOf } from "./socket_options.ts";
 
 /** Where to connect to, and whom to believe. */
 export interface SecureSocketOptions {
@@ -67,9 +68,6 @@ const BUFFER_BYTES = 131_072;
 const LEAST_ROOM_BYTES = 16_384;
 /** In moments: each read costs two looks at the socket, and a server keeps more than a camera. */
 const SPAN = 2;
-/** A read that was waited for longer found nothing there. */
-const WAITED_MS = 1;
-
 /**
  * Reads a TLS connection. How much of it the kernel holds cannot be asked: a read decrypts a few
  * kilobytes, however large the buffer. So at each moment it is read until a read has to wait. What
@@ -77,27 +75,38 @@ const WAITED_MS = 1;
  */
 export function createSocketReader(conn: Deno.Conn, clock: Clock): SocketReader {
   const stopping = new AbortController();
+  const pace = readPaceOf(clock);
+  const lowWater = lowWaterOf(conn);
   let isGathering = false;
   return {
     async *pieces() {
       const buffer = new Uint8Array(BUFFER_BYTES);
-      const pace = readPaceOf(clock);
+      let reading = beginRead(conn, buffer);
       /** Where the read under way puts what comes. */
       let at = 0;
-      let reading = beginRead(conn, buffer);
+      /** Whether nothing was there when the read under way began. */
+      let hasToWait = true;
       while (true) {
-        const askedMs = clock.monotonic();
         const count = await reading.count;
         if (count === null) return;
-        const hasWaited = clock.monotonic() - askedMs >= WAITED_MS;
         buffer.copyWithin(0, at, at + count);
         at = count;
-        // Who says good-bye does not wait for the common moment.
-        if (isGathering && hasWaited) await pace.next(stopping.signal, SPAN).catch(() => {});
+        let isUnheard = false; // the first read after a mark was lowered always has to wait
+        if (isGathering && hasToWait) {
+          // Who says good-bye does not wait for the common moment.
+          await pace.next(stopping.signal, SPAN, lowWater).catch(() => {});
+          isUnheard = lowWater !== undefined;
+        }
+        hasToWait = false;
         while (true) {
           reading = beginRead(conn, buffer.subarray(at));
-          if (buffer.length - at < LEAST_ROOM_BYTES || !await isThere(reading)) break;
-          const more = await reading.count;
+          if (buffer.length - at < LEAST_ROOM_BYTES) break;
+          if (!await isThere(reading)) {
+            hasToWait = !isUnheard;
+            break;
+          }
+          // A stream that broke is told of after what came before.
+          const more = await reading.count.catch(() => null);
           if (more === null) break;
           at += more;
         }

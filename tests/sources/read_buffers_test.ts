@@ -20,7 +20,7 @@ Deno.test("who waits for a camera keeps its buffer and holds nobody up", async (
   const silent = await lendReadBuffer();
   const next = lendReadBuffer();
   assert.ok(await isWaiting(next));
-  silent.pass();
+  silent.pass(new Promise(() => {}));
   const other = await next;
   assert.notEqual(other.bytes, silent.bytes);
   silent.release(); // its turn is over already: that of the other one is not
@@ -28,6 +28,21 @@ Deno.test("who waits for a camera keeps its buffer and holds nobody up", async (
   assert.ok(await isWaiting(third));
   other.release();
   (await third).release();
+});
+
+Deno.test("what has come, but was not heard of yet, is read before it is the next one's turn", async () => {
+  const first = await lendReadBuffer();
+  const next = lendReadBuffer();
+  const read = Promise.withResolvers<void>();
+  const passed = first.pass(read.promise);
+  assert.ok(await isWaiting(next));
+  read.resolve();
+  await passed;
+  assert.ok(await isWaiting(next));
+  first.release();
+  const other = await next;
+  assert.equal(other.bytes, first.bytes);
+  other.release();
 });
 
 /** Whether what could be settled by now is not. */

@@ -1,6 +1,7 @@
 /** The moments at which live connections are read. */
 import assert from "node:assert/strict";
 import { GATHER_MS, readPaceOf, ReadSpan } from "../../core/sources/read_pace.ts";
+import { READ_BYTES } from "../../core/sources/read_buffers.ts";
 import { createFakeClock } from "../support/fake_clock.ts";
 
 Deno.test("who waits for every third moment is woken at the same ones as all who do", async () => {
@@ -54,6 +55,30 @@ Deno.test("one who wants to be woken sooner does not wait for those who have tim
   stop.abort(new Error("left"));
   await assert.rejects(late, /left/);
   assert.equal(clock.sleepers, 0);
+});
+
+Deno.test("a socket's mark is raised while one waits, and all are lowered before the first one reads", async () => {
+  const clock = createFakeClock();
+  const pace = readPaceOf(clock);
+  const log: string[] = [];
+  const markOf = (name: string) => ({
+    raise: (bytes: number) => log.push(`${name} raised to ${bytes}`),
+    lower: () => log.push(`${name} lowered`),
+  });
+  const stop = new AbortController();
+  const waiting = ["a", "b"].map((name) =>
+    pace.next(AbortSignal.any([stop.signal]), 1, markOf(name)).then(() => log.push(`${name} reads`))
+  );
+  await clock.advance(GATHER_MS);
+  await Promise.all(waiting);
+  assert.deepEqual(log.splice(0), [
+    ...[`a raised to ${READ_BYTES}`, `b raised to ${READ_BYTES}`],
+    ...["a lowered", "b lowered", "a reads", "b reads"],
+  ]);
+  const leaving = pace.next(stop.signal, 1, markOf("c"));
+  stop.abort(new Error("left"));
+  await assert.rejects(leaving, /left/);
+  assert.deepEqual(log, [`c raised to ${READ_BYTES}`, "c lowered"]);
 });
 
 Deno.test("a connection is read more seldom once what comes has long been read at one go", () => {

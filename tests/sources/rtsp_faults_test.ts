@@ -11,6 +11,7 @@ import { readMarkNal } from "../../simulators/scene/scene_mark.ts";
 import { createCodedScene } from "../../simulators/scene/coded_scene.ts";
 import { type RtspCamera, type RtspCameraOptions, startRtspCamera } from "../../simulators/mod.ts";
 import { splitLengthPrefixed } from "../../core/media/annexb.ts";
+import { testBothWays } from "../support/both_ways.ts";
 import { createFakeClock, type FakeClock } from "../support/fake_clock.ts";
 import { createTestLog, errorOf, pull, settled } from "./world.ts";
 
@@ -143,13 +144,16 @@ Deno.test("the answer's channels count, not those that were asked for", () =>
     await session[Symbol.asyncDispose]();
   }));
 
-Deno.test("of the pictures that are read at once the last one says so", () =>
-  inWorld({}, async ({ open, pull }) => {
-    await using session = await open();
-    const units = await pull(session, 300);
-    const ends = units.filter(({ endsBurst }) => endsBurst).length;
-    assert.ok(ends > 2 && ends < units.length / 2, `${ends} of ${units.length}`);
-  }));
+testBothWays(
+  "of the pictures that are read at once the last one says so",
+  () =>
+    inWorld({}, async ({ open, pull }) => {
+      await using session = await open();
+      const units = await pull(session, 300);
+      const ends = units.filter(({ endsBurst }) => endsBurst).length;
+      assert.ok(ends > 2 && ends < units.length / 2, `${ends} of ${units.length}`);
+    }),
+);
 
 Deno.test("over UDP pictures come one by one, whatever is said over TCP meanwhile", () =>
   inWorld({ transports: "udp", sessionTimeoutS: 10 }, async ({ camera, open, pull }) => {

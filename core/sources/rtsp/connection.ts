@@ -19,6 +19,7 @@ import {
 import { lendReadBuffer, READ_BYTES } from "../read_buffers.ts";
 import { readPaceOf, ReadSpan } from "../read_pace.ts";
 import { beginRead, connectSecurely, isThere } from "../secure_socket.ts";
+import { lowWaterOf } from "../socket_options.ts";
 import { describeRtspUrl, type RtspUrl } from "./url.ts";
 
 /** What a connection needs. */
@@ -141,11 +142,18 @@ export async function connectRtsp(options: ConnectionOptions): Promise<RtspConne
 
   const pace = readPaceOf(clock);
   const readSpan = new ReadSpan({ bufferBytes: READ_BYTES });
+  const lowWater = lowWaterOf(conn);
 
-  /** Waits for what comes next. @returns whether more is there */
-  const readPiece = async (piece: Uint8Array<ArrayBuffer>): Promise<boolean> => {
+  /** What a read gave, and whether there is more. */
+  interface Gave {
+    readonly count: number;
+    readonly isMore: boolean;
+  }
+
+  /** Waits for what comes next. */
+  const readPiece = async (piece: Uint8Array<ArrayBuffer>): Promise<Gave> => {
     const reading = beginRead(conn, piece);
-    const wasThere = await isThere(reading);
+    const isMore = await isThere(reading);
     const count = checkCount(await reading.count);
     const buffer = await lendReadBuffer();
     try {
@@ -155,16 +163,16 @@ export async function connectRtsp(options: ConnectionOptions): Promise<RtspConne
     } finally {
       buffer.release();
     }
-    return wasThere;
+    return { count, isMore };
   };
 
-  /** Reads what has come since the moment before. @returns how much, and whether more is there */
-  const readGathered = async (): Promise<{ readonly count: number; readonly isMore: boolean }> => {
+  /** Reads what has come since the moment before. */
+  const readGathered = async (): Promise<Gave> => {
     const buffer = await lendReadBuffer();
     try {
       const space = reader.space(buffer.bytes);
       const reading = beginRead(conn, space);
-      if (!await isThere(reading)) buffer.pass();
+      if (!await isThere(reading)) await buffer.pass(reading.count);
       const count = checkCount(await reading.count);
       options.onRead();
       reader.advance(count);
@@ -186,22 +194,21 @@ export async function connectRtsp(options: ConnectionOptions): Promise<RtspConne
     let isMore = false;
     while (!closing.signal.aborted) {
       if (held !== undefined) await held.promise;
+      let isUnheard = false; // the first read after a mark was lowered always has to wait
       if (gathering !== undefined && !isMore) {
         // Who says good-bye does not wait for the common moment.
-        await pace.next(gathering.signal, readSpan.span).catch(() => {});
+        await pace.next(gathering.signal, readSpan.span, lowWater).catch(() => {});
         if (closing.signal.aborted) return;
+        isUnheard = lowWater !== undefined;
       }
-      if (gathering === undefined || url.secure) {
-        // A read of TLS gives a few kilobytes, however much is there: so until one has to wait.
-        isMore = await readPiece(piece);
-        if (!isMore) options.onRest();
-        continue;
-      }
-      let count: number;
-      ({ count, isMore } = await readGathered());
-      gatheredBytes += count;
+      // A read of TLS gives a few kilobytes, however much is there: so until one has to wait.
+      const isByPieces = gathering === undefined || url.secure;
+      const gave = isByPieces ? await readPiece(piece) : await readGathered();
+      gatheredBytes += gave.count;
+      isMore = gave.isMore || (isByPieces && isUnheard);
       if (isMore) continue;
-      readSpan.note(gatheredBytes, options.onRest());
+      const delayMs = options.onRest();
+      if (gathering !== undefined) readSpan.note(gatheredBytes, delayMs);
       gatheredBytes = 0;
     }
   };
