@@ -1,6 +1,10 @@
-/** The low-water mark, on the kernel's own sockets. */
+/** Options of the kernel's own sockets. */
 import assert from "node:assert/strict";
-import { type LowWater, lowWaterOf } from "../../core/sources/socket_options.ts";
+import {
+  type LowWater,
+  lowWaterOf,
+  widenReceiveBuffer,
+} from "../../core/sources/socket_options.ts";
 
 const ignore = Deno.build.os !== "linux"; // elsewhere there is no mark
 const HOSTS = ["127.0.0.1", ...(hasIpv6() ? ["::1"] : [])];
@@ -82,6 +86,39 @@ Deno.test({
     assert.equal(await pair.client.read(new Uint8Array(10)), null);
   },
 });
+
+Deno.test({
+  name: "a widened socket keeps more datagrams than it would by itself",
+  ignore,
+  async fn() {
+    const [usual, wide, sender] = [openUdp(), openUdp(), openUdp()];
+    widenReceiveBuffer(wide);
+    // Nobody reads meanwhile: what does not fit is lost.
+    for (let sent = 0; sent < 2000; sent++) {
+      for (const { addr } of [usual, wide]) await sender.send(new Uint8Array(1000), addr);
+    }
+    const kept = {
+      usual: await countKept(usual, sender),
+      wide: await countKept(wide, sender),
+    };
+    assert.ok(kept.wide > 1.5 * kept.usual || kept.wide > 1500, JSON.stringify(kept));
+    for (const socket of [usual, wide, sender]) socket.close();
+  },
+});
+
+function openUdp(): Deno.DatagramConn {
+  return Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 });
+}
+
+/** How many datagrams wait: one that is sent now comes after them. */
+async function countKept(socket: Deno.DatagramConn, sender: Deno.DatagramConn): Promise<number> {
+  await socket.receive(); // makes room
+  await sender.send(new Uint8Array(1), socket.addr);
+  for (let count = 1;; count++) {
+    const [packet] = await socket.receive();
+    if (packet.length === 1) return count;
+  }
+}
 
 Deno.test({
   name: "who may not call the C library has no mark",

@@ -10,6 +10,7 @@
 import { isIP } from "node:net";
 import { sourceError } from "../../types.ts";
 import { receiveDatagrams } from "../datagrams.ts";
+import { widenReceiveBuffer } from "../socket_options.ts";
 import { u16 } from "./rtp_receiver.ts";
 
 /** One stream's pair of ports. */
@@ -137,5 +138,6 @@ function bindPair(): readonly [UdpSocket, UdpSocket] {
 
 function bind(port: number): UdpSocket {
   const conn = Deno.listenDatagram({ transport: "udp", hostname: "0.0.0.0", port });
+  widenReceiveBuffer(conn);
   return { conn, port: conn.addr.transport === "udp" ? conn.addr.port : 0 };
 }

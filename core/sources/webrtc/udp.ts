@@ -8,6 +8,7 @@ import { Buffer } from "node:buffer";
 import { isIP } from "node:net";
 import { type Transport, UdpTransport } from "werift";
 import { receiveDatagrams } from "../datagrams.ts";
+import { widenReceiveBuffer } from "../socket_options.ts";
 
 type Init = typeof UdpTransport.init;
 
@@ -42,6 +43,7 @@ class DenoUdp implements Transport {
   constructor(hostname: string) {
     this.addressFamily = isIP(hostname) === 6 ? 6 : 4;
     this.#socket = Deno.listenDatagram({ transport: "udp", hostname, port: 0 });
+    widenReceiveBuffer(this.#socket);
     const { addr } = this.#socket;
     if (addr.transport !== "udp") {
       throw new TypeError(`expected a UDP address, got ${addr.transport}`);
