@@ -68,6 +68,7 @@ const BUFFER_BYTES = 131_072;
 const LEAST_ROOM_BYTES = 16_384;
 /** In moments: each read costs two looks at the socket, and a server keeps more than a camera. */
 const SPAN = 2;
+
 /**
  * Reads a TLS connection. How much of it the kernel holds cannot be asked: a read decrypts a few
  * kilobytes, however large the buffer. So at each moment it is read until a read has to wait. What

@@ -76,6 +76,12 @@ const PIECE_BYTES = 16_384;
 const CONNECT_MS = 5000;
 const USER_AGENT = "camsink"; // some cameras answer 401 to a client without a name
 
+/** What a read gave, and whether more is there. */
+interface Gave {
+  readonly count: number;
+  readonly isMore: boolean;
+}
+
 interface Waiting {
   resolve(response: RtspResponse): void;
   reject(error: unknown): void;
@@ -143,12 +149,6 @@ export async function connectRtsp(options: ConnectionOptions): Promise<RtspConne
   const pace = readPaceOf(clock);
   const readSpan = new ReadSpan({ bufferBytes: READ_BYTES });
   const lowWater = lowWaterOf(conn);
-
-  /** What a read gave, and whether there is more. */
-  interface Gave {
-    readonly count: number;
-    readonly isMore: boolean;
-  }
 
   /** Waits for what comes next. */
   const readPiece = async (piece: Uint8Array<ArrayBuffer>): Promise<Gave> => {
