@@ -46,9 +46,9 @@ function relayWithoutAlert(toPort: number) {
     let held = new Uint8Array();
     for await (const piece of far.readable) {
       held = Uint8Array.from([...held, ...piece]);
-      const most = held.length - withheldBytes;
-      await writeAll(near, held.subarray(0, Math.max(0, most)));
-      held = held.slice(Math.max(0, most));
+      const most = Math.max(0, held.length - withheldBytes);
+      await writeAll(near, held.subarray(0, most));
+      held = held.slice(most);
     }
     listener.close();
   })();
