@@ -9,7 +9,8 @@
  * `WINDOW_S` the length, `CLIP_S` that of a clip, `PEERS=ffmpeg` beside whom, `TOGETHER=1` that all
  * record at the same time instead of in turn. Besides, the clips are searched for pictures that are
  * missing, and after the window it is looked how long pictures wait until they are on the spool.
- * The same number of simulated Nest cameras (NexusTalk) is recorded with the same program.
+ * The same number of simulated Nest cameras (NexusTalk) is recorded with the same program. Ours is what
+ * people download, made for this; `OURS=source` runs the clone instead, as `deno task capture` does.
  *
  * @module
  */
@@ -18,6 +19,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ALL_FORMATS, BlobSource, EncodedPacketSink, Input } from "mediabunny";
 import project from "../deno.json" with { type: "json" };
+import { compile } from "../tests/support/release.ts";
 import { median, type Row, row, treePssBytes } from "./measure.ts";
 import type { BenchOptions } from "./run.ts";
 import { watchSpool } from "./spool_latency.ts";
@@ -37,6 +39,7 @@ const CAMERAS = (Deno.env.get("CAMERAS") ?? "1,4,8,20,32").split(",").map(Number
 /** All at the same time: a virtual machine that is idle makes few long bursts cost more than many short ones. */
 const TOGETHER = Deno.env.get("TOGETHER") === "1";
 const PEERS = (Deno.env.get("PEERS") ?? "ffmpeg,splitmuxsink,motion,nexus").split(",");
+const OURS = Deno.env.get("OURS") ?? "release";
 const GOP_S = 2;
 /** What a picture may take from the camera to the spool: its GOP, and a little. */
 const LATENCY_GOAL_S = GOP_S + 0.2;
@@ -55,10 +58,17 @@ interface Figures {
   readonly bytesPerCameraSecond: number;
 }
 
+interface Place {
+  /** Clips go into it. */
+  readonly folder: string;
+  /** What begins the command lines of ours. */
+  readonly program: readonly string[];
+}
+
 interface Competitor {
   readonly name: string;
-  /** Command lines, all running at once; clips go into `folder`. */
-  commands(cameras: readonly string[], folder: string): Promise<(readonly string[])[]>;
+  /** Command lines, all running at once. */
+  commands(cameras: readonly string[], place: Place): Promise<(readonly string[])[]>;
   /** Where its clips are to be searched for missing pictures. */
   readonly clips?: string;
   /** Its cameras are simulated ones of Nest: instead of addresses it gets what their cloud has said. */
@@ -68,7 +78,10 @@ interface Competitor {
 }
 
 /** Ours with a configuration: queue, spool, catalogue and delivery to a folder. */
-async function camsink(config: object, folder: string): Promise<(readonly string[])[]> {
+async function camsink(
+  config: object,
+  { folder, program }: Place,
+): Promise<(readonly string[])[]> {
   const path = join(folder, "camsink.jsonc");
   await Deno.writeTextFile(
     path,
@@ -80,19 +93,26 @@ async function camsink(config: object, folder: string): Promise<(readonly string
     }),
     { mode: 0o600 },
   );
-  // As its users run it.
+  return [[...program, "capture", "--config", path]];
+}
+
+/** What begins the command lines of ours, as its users run it. */
+async function makeProgram(folder: string): Promise<readonly string[]> {
+  if (OURS === "release") {
+    const [path = ""] = (await compile(["--kind", "folder", "--out", folder])).split("\n");
+    return [join(path, "camsink")];
+  }
   const flags = project.tasks.camsink.command.split(" ").filter((word) => word.startsWith("--"));
-  const cli = join(ROOT, "cli.ts");
-  return [[Deno.execPath(), "run", ...flags, cli, "capture", "--config", path]];
+  return [Deno.execPath(), "run", ...flags, join(ROOT, "cli.ts")];
 }
 
 const ours: Competitor = {
   name: "ours",
   clips: "clips",
-  commands: (urls, folder) =>
+  commands: (urls, place) =>
     camsink({
       cameras: Object.fromEntries(urls.map((url, i) => [`cam${i}`, { type: "rtsp", url }])),
-    }, folder),
+    }, place),
 };
 
 const nexus: Competitor = {
@@ -100,12 +120,12 @@ const nexus: Competitor = {
   clips: "clips",
   isNexus: true,
   maxCameras: 4, // each encodes its scene first, in half a minute
-  async commands([told = "{}"], folder) {
+  async commands([told = "{}"], place) {
     const { accessToken, endpoints, caPem } = JSON.parse(told);
-    const ca = join(folder, "ca.pem");
+    const ca = join(place.folder, "ca.pem");
     await Deno.writeTextFile(ca, caPem);
     const account = { type: "nest", accessToken, endpoints, ca, video: "stream" };
-    return await camsink({ accounts: { nest: account } }, folder);
+    return await camsink({ accounts: { nest: account } }, place);
   },
 };
 
@@ -113,7 +133,7 @@ const peers: readonly Competitor[] = [
   {
     name: "ffmpeg",
     clips: ".",
-    commands: (urls, folder) =>
+    commands: (urls, { folder }) =>
       Promise.resolve(urls.map((url, i) => [
         ...["ffmpeg", "-nostdin", "-v", "error", "-rtsp_transport", "tcp", "-i", url, "-c", "copy"],
         ...["-f", "segment", "-segment_time", String(CLIP_S), "-reset_timestamps", "1"],
@@ -123,7 +143,7 @@ const peers: readonly Competitor[] = [
   {
     name: "splitmuxsink",
     maxCameras: 8,
-    commands: (urls, folder) =>
+    commands: (urls, { folder }) =>
       Promise.resolve(urls.map((url, i) => [
         ...["gst-launch-1.0", "-q", "rtspsrc", `location=${url}`, "protocols=tcp", "name=s"],
         ...["s.", "!", "rtph264depay", "!", "h264parse", "!", "queue", "!", "mux.video"],
@@ -135,7 +155,7 @@ const peers: readonly Competitor[] = [
   {
     name: "motion",
     maxCameras: 1,
-    async commands(urls, folder) {
+    async commands(urls, { folder }) {
       const path = join(folder, "motion.conf");
       await Deno.writeTextFile(
         path,
@@ -156,6 +176,7 @@ export async function benchPassthrough({ rounds, say }: BenchOptions): Promise<r
   const folder = await Deno.makeTempDir({ prefix: "camsink-passthrough-" });
   try {
     const movie = await makeMovie(folder, { say });
+    const program = await makeProgram(folder);
     const rows: Row[] = [];
     for (const cameras of CAMERAS) {
       const competitors = [ours, ...peers, nexus].filter((one) =>
@@ -166,7 +187,7 @@ export async function benchPassthrough({ rounds, say }: BenchOptions): Promise<r
       for (let round = 0; round < rounds; round++) {
         const order = round % 2 === 0 ? competitors : competitors.toReversed();
         const measure = async (competitor: Competitor) => {
-          const one = await record(competitor, { cameras, movie, folder });
+          const one = await record(competitor, { cameras, movie, program, folder });
           figures.get(competitor.name)?.push(one);
           say(
             `${cameras} x ${competitor.name}: ${one.cpuSPerCameraHour.toFixed(1)} CPU-s per ` +
@@ -251,9 +272,10 @@ export async function benchMemory({ rounds, say }: BenchOptions): Promise<readon
   const folder = await Deno.makeTempDir({ prefix: "camsink-memory-" });
   try {
     const movie = await makeMovie(folder, { say });
+    const program = await makeProgram(folder);
     const beyond = async (competitor: Competitor) => {
       const [one = NaN, many = NaN] = await Array.fromAsync([1, MANY], async (cameras) => {
-        const { pssBytesPerCamera } = await record(competitor, { cameras, movie, folder });
+        const { pssBytesPerCamera } = await record(competitor, { cameras, movie, program, folder });
         const bytes = pssBytesPerCamera * cameras;
         say(`memory: ${cameras} x ${competitor.name}: ${(bytes / 1e6).toFixed(1)} MB`);
         return bytes;
@@ -312,9 +334,10 @@ export async function makeMovie(
 /** One competitor, once. */
 async function record(
   competitor: Competitor,
-  { cameras, movie, folder }: {
+  { cameras, movie, program, folder }: {
     readonly cameras: number;
     readonly movie: string;
+    readonly program: readonly string[];
     readonly folder: string;
   },
 ): Promise<Figures> {
@@ -332,7 +355,7 @@ async function record(
     const told = await firstLine(server);
     const url = `rtsp://127.0.0.1:${/PORT (\d+)/.exec(told)?.[1]}/`;
     const urls = competitor.isNexus ? [told] : Array.from({ length: cameras }, () => url);
-    const commands = await competitor.commands(urls, own);
+    const commands = await competitor.commands(urls, { folder: own, program });
     const children = commands.map((command) => spawn(command, own));
     for (const child of children) child.stdout.cancel();
     const isOurs = competitor === ours || competitor.isNexus;

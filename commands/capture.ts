@@ -7,7 +7,7 @@
  */
 import { type Config, findConfig, loadConfig } from "../core/config/load.ts";
 import { EXIT, type ExitCode } from "../core/exit_codes.ts";
-import { giveBackFreedMemory } from "../core/libc.ts";
+import { giveBackFreedMemory, giveBackStart } from "../core/libc.ts";
 import { getLog } from "../core/log.ts";
 import { type Board, createBoard } from "../core/status/board.ts";
 import type { CaptureArguments } from "./arguments.ts";
@@ -21,6 +21,8 @@ import { VERSION } from "./version.ts";
 
 /** How long the sinks get for what is left: after `--for` its end was foreseen. */
 const DRAIN_MS = { afterTime: 60_000, afterSignal: 3000 };
+/** By then all cameras that can be reached are recorded, ms. */
+const STARTED_MS = 30_000;
 /** How often the state is told where there is no live view, ms. */
 const PROGRESS_MS = 10_000;
 
@@ -65,6 +67,7 @@ export async function capture(
   }
   const asJson = invocation.json || !terminal.isTerminal;
   const ended = new AbortController();
+  clock.sleep(STARTED_MS, { signal: ended.signal }).then(giveBackStart, () => {}); // too short for that
   const telling = asJson ? tellProgress(board, context, ended.signal) : Promise.resolve();
   {
     await using _view = asJson ? undefined : startLiveView(board, {
