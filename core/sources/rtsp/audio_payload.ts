@@ -130,10 +130,9 @@ function genericAac(media: SdpMedia, trackId: number, onFrame: OnFrame): SoundRe
     payload({ data, from, to, marker, time }) {
       if (to - from < 2) return;
       const headerBits = ((data[from] ?? 0) << 8) | (data[from + 1] ?? 0);
-      const headers = data.subarray(from + 2, from + 2 + ((headerBits + 7) >> 3));
       let at = from + 2 + ((headerBits + 7) >> 3);
       if (at > to || headerBits < sizeBits) return;
-      const reader = new BitReader(headers, "AU headers");
+      const reader = new BitReader(data.subarray(from + 2, at), "AU headers");
       const sizes: number[] = [];
       for (let left = headerBits; left >= sizeBits && sizes.length < MAX_FRAMES;) {
         const index = sizes.length === 0 ? indexBits : deltaBits;
@@ -160,7 +159,8 @@ function genericAac(media: SdpMedia, trackId: number, onFrame: OnFrame): SoundRe
         if (size === 0) continue;
         buffer.append(data, at, at + size);
         at += size;
-        onFrame({ ...buffer.commit(), rtpTime: time + i * durationTicks, durationTicks });
+        const { data: frame, release } = buffer.commit();
+        onFrame({ data: frame, release, rtpTime: time + i * durationTicks, durationTicks });
       }
     },
     lost: () => buffer.truncate(0),
@@ -229,7 +229,8 @@ function latm(media: SdpMedia, trackId: number, onFrame: OnFrame): SoundReader {
         if (buffer.length < size) return;
         size = -1;
         if (buffer.length > 0) {
-          onFrame({ ...buffer.commit(), rtpTime: time + i * durationTicks, durationTicks });
+          const { data: frame, release } = buffer.commit();
+          onFrame({ data: frame, release, rtpTime: time + i * durationTicks, durationTicks });
         }
       }
     },

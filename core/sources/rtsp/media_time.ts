@@ -242,7 +242,8 @@ export class DecodeTimes {
     const waiting = this.#waiting;
     let at = waiting.length;
     while (at > 0 && (waiting[at - 1] ?? 0) > ptsUs) at--;
-    waiting.splice(at, 0, ptsUs);
+    if (at === waiting.length) waiting.push(ptsUs); // nearly always, and without an array for nothing
+    else waiting.splice(at, 0, ptsUs);
     const raw = this.#count < this.#depth
       ? this.#firstUs - (this.#depth - this.#count) * REORDER_STEP_US
       : waiting.shift() ?? ptsUs;

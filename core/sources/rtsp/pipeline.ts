@@ -231,16 +231,16 @@ export class Pipeline {
       this.#isReady = true;
       this.#options.onReady(track);
     }
-    this.#options.onUnit({
+    const unit = {
       trackId: VIDEO_TRACK_ID,
       data: picture.data,
       ptsUs,
       dtsUs,
       isKey,
       capturedAtMs: this.#capturedAtMs(ptsUs),
-      ...(track === undefined || isFirst ? {} : { track }),
       release,
-    });
+    };
+    this.#options.onUnit(track === undefined || isFirst ? unit : { ...unit, track });
   }
 
   /** Wall time of a moment of media time; goes back only when the wall clock does. */

@@ -298,7 +298,8 @@ export class VideoAssembler {
       return;
     }
     this.counters.pictures++;
-    this.#onPicture({ ...this.#buffer.commit(), rtpTime: this.#rtpTime, isKey, track, byNext });
+    const { data, release } = this.#buffer.commit();
+    this.#onPicture({ data, release, rtpTime: this.#rtpTime, isKey, track, byNext });
   }
 
   #makeTrack(): VideoTrack | undefined {
