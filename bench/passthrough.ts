@@ -18,8 +18,8 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ALL_FORMATS, BlobSource, EncodedPacketSink, Input } from "mediabunny";
-import project from "../deno.json" with { type: "json" };
 import { compile } from "../tests/support/release.ts";
+import { CLI_COMMAND } from "../tests/support/run_cli.ts";
 import { median, type Row, row, treePssBytes } from "./measure.ts";
 import type { BenchOptions } from "./run.ts";
 import { watchSpool } from "./spool_latency.ts";
@@ -36,10 +36,11 @@ const WARM_UP_MS = 45_000;
 const START_MS = 120_000;
 const WINDOW_S = Number(Deno.env.get("WINDOW_S") ?? 60);
 const CAMERAS = (Deno.env.get("CAMERAS") ?? "1,4,8,20,32").split(",").map(Number);
-/** All at the same time: a virtual machine that is idle makes few long bursts cost more than many short ones. */
+/** At the same time: an idle virtual machine makes few long bursts cost more than many short ones. */
 const TOGETHER = Deno.env.get("TOGETHER") === "1";
 const PEERS = (Deno.env.get("PEERS") ?? "ffmpeg,splitmuxsink,motion,nexus").split(",");
-const OURS = Deno.env.get("OURS") ?? "release";
+/** The clone in place of a release. */
+const IS_SOURCE = Deno.env.get("OURS") === "source";
 const GOP_S = 2;
 /** What a picture may take from the camera to the spool: its GOP, and a little. */
 const LATENCY_GOAL_S = GOP_S + 0.2;
@@ -58,6 +59,7 @@ interface Figures {
   readonly bytesPerCameraSecond: number;
 }
 
+/** Where one competitor records, and what with. */
 interface Place {
   /** Clips go into it. */
   readonly folder: string;
@@ -98,12 +100,9 @@ async function camsink(
 
 /** What begins the command lines of ours, as its users run it. */
 async function makeProgram(folder: string): Promise<readonly string[]> {
-  if (OURS === "release") {
-    const [path = ""] = (await compile(["--kind", "folder", "--out", folder])).split("\n");
-    return [join(path, "camsink")];
-  }
-  const flags = project.tasks.camsink.command.split(" ").filter((word) => word.startsWith("--"));
-  return [Deno.execPath(), "run", ...flags, join(ROOT, "cli.ts")];
+  if (IS_SOURCE) return [Deno.execPath(), ...CLI_COMMAND];
+  const [path = ""] = (await compile(["--kind", "folder", "--out", folder])).split("\n");
+  return [join(path, "camsink")];
 }
 
 const ours: Competitor = {

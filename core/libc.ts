@@ -52,8 +52,8 @@ export function giveBackFreedMemory(): void {
 /**
  * Gives back what the start has left behind: free memory between what is in use, malloc_trim(3), of
  * which there are 20 MB when the program's modules were read for the first time; and the pages of the
- * runtime's own code, madvise(2), of which a recording uses the fewest. Those that it does come back
- * from the system's cache by themselves.
+ * runtime's own code, madvise(2), of which a recording uses half; those come back from the system's
+ * cache by themselves.
  */
 export function giveBackStart(): void {
   const libc = useLibc();
@@ -92,15 +92,12 @@ function constantSegments(libc: Libc): { readonly from: bigint; readonly to: big
   const self = headers.find(({ type }) => type === PT_PHDR);
   if (self === undefined) return [];
   const base = at - self.address; // it was loaded anywhere
+  const wholePages = (address: bigint) => address - address % LARGEST_PAGE_BYTES;
   return headers
     .filter(({ type, flags }) => type === PT_LOAD && (flags & PF_W) === 0)
     .map(({ address, length }) => ({
-      from: roundUp(base + address),
-      to: base + address + length - (base + address + length) % LARGEST_PAGE_BYTES,
+      from: wholePages(base + address + LARGEST_PAGE_BYTES - 1n),
+      to: wholePages(base + address + length),
     }))
     .filter(({ from, to }) => from < to);
-}
-
-function roundUp(address: bigint): bigint {
-  return (address + LARGEST_PAGE_BYTES - 1n) / LARGEST_PAGE_BYTES * LARGEST_PAGE_BYTES;
 }

@@ -166,7 +166,7 @@ export class UnitBuffer {
     this.#end = this.#start + length;
   }
 
-  /** Ends the open unit and hands it out. */
+  /** Ends the open unit and hands it out. To spread what it gives costs an object for each unit. */
   commit(): CommittedUnit {
     this.#reserve(0);
     const chunk = this.#chunk;

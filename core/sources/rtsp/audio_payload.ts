@@ -259,7 +259,8 @@ function opus(media: SdpMedia, trackId: number, onFrame: OnFrame): SoundReader {
       buffer.append(data, from, to);
       try {
         const durationTicks = opusPacketSamples(buffer.view(0));
-        onFrame({ ...buffer.commit(), rtpTime: time, durationTicks });
+        const { data: frame, release } = buffer.commit();
+        onFrame({ data: frame, release, rtpTime: time, durationTicks });
       } catch (error) {
         if (!(error instanceof MediaError)) throw error;
         buffer.truncate(0);
