@@ -13,6 +13,8 @@ const SYMBOLS = {
   mallopt: { parameters: ["i32", "i32"], result: "i32" },
   malloc_trim: { parameters: ["usize"], result: "i32" },
   madvise: { parameters: ["usize", "usize", "i32"], result: "i32" },
+  fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" },
+  statx: { parameters: ["i32", "buffer", "i32", "u32", "buffer"], result: "i32" },
   getauxval: { parameters: ["usize"], result: "usize" },
 } as const;
 

@@ -8,6 +8,7 @@
  * @module
  */
 import { statfs } from "node:fs/promises";
+import { directSwitch } from "./direct.ts";
 
 /** An open file. */
 export interface SpoolFile {
@@ -20,6 +21,12 @@ export interface SpoolFile {
    * reads it brings it into the cache of another processor. Not every file system offers it.
    */
   readSync?(into: Uint8Array<ArrayBuffer>, atByte: number): number;
+  /**
+   * From now on what is written and read goes past the system's cache, or through it again; says
+   * whether it does as asked. Past it places, lengths and memory are whole blocks (`direct.ts`). Not
+   * every file system offers it.
+   */
+  setDirect?(isOn: boolean): boolean;
   /** Makes it exactly so long. */
   truncate(sizeBytes: number): Promise<void>;
   /** Resolves when what was written before the call survives a power cut. */
@@ -66,11 +73,18 @@ export interface SpoolFs {
   lock(path: string): Promise<Disposable | undefined>;
 }
 
+/** EINVAL of write(2): places, lengths or memory are not as the file system wants them. */
+const isInvalid = (error: unknown) =>
+  error instanceof Error && "code" in error && error.code === "EINVAL";
+
 const isNotFound = (error: unknown) => error instanceof Deno.errors.NotFound;
 
 function openFile(file: Deno.FsFile, path: string): SpoolFile {
   let cursor = 0;
   let syncing: Promise<Deno.FsFile> | undefined;
+  /** `null`: it cannot be, or the file system did not bear it. */
+  let switchDirect: ReturnType<typeof directSwitch> | null;
+  let isDirect = false;
   const seek = (at: number) => {
     if (at !== cursor) cursor = file.seekSync(at, Deno.SeekMode.Start); // costs one system call
   };
@@ -78,19 +92,35 @@ function openFile(file: Deno.FsFile, path: string): SpoolFile {
     cursor += bytes ?? 0;
     return bytes ?? 0;
   };
+  const setDirect = (isOn: boolean): boolean => {
+    if (switchDirect === undefined) switchDirect = directSwitch(file) ?? null;
+    if (isOn !== isDirect && switchDirect?.(isOn)) isDirect = isOn;
+    return isDirect === isOn;
+  };
+  /** Again through the cache where it is not to be switched off after all. */
+  const tolerantly = async (move: () => Promise<number | null>): Promise<number> => {
+    try {
+      return moved(await move());
+    } catch (error) {
+      if (!isDirect || !isInvalid(error) || !setDirect(false)) throw error;
+      switchDirect = null;
+      return moved(await move());
+    }
+  };
   return {
     write: async (bytes, atByte) => {
       seek(atByte);
-      return moved(await file.write(bytes));
+      return await tolerantly(() => file.write(bytes));
     },
     read: async (into, atByte) => {
       seek(atByte);
-      return moved(await file.read(into));
+      return await tolerantly(() => file.read(into));
     },
     readSync: (into, atByte) => {
       seek(atByte);
       return moved(file.readSync(into));
     },
+    setDirect,
     truncate: (sizeBytes) => file.truncate(sizeBytes),
     sync: async () => {
       // Through a handle of its own: Deno lets only one operation at a time run on a handle, and

@@ -9,6 +9,7 @@
  * @module
  */
 import type { Clock } from "../types.ts";
+import { DirectWrites } from "./direct.ts";
 import { asSpoolError, spoolError } from "./errors.ts";
 import type { Folders } from "./folders.ts";
 import { replaceText, type SpoolFile, type SpoolFs, syncFile, writeGathered } from "./fs.ts";
@@ -86,18 +87,28 @@ export interface OpenClipHost {
   closed(clip: OpenClipFile, left: "nothing" | "torn"): void;
 }
 
+/**
+ * A disk that takes longer for a fragment is not waited for again: through the system's cache what
+ * comes next survives the end of the process without it.
+ */
+const SLOW_MS = 250;
+
 /** See {@linkcode OpenClip}. */
 export class OpenClipFile implements OpenClip {
   readonly #host: OpenClipHost;
   #sidecar: OpenSidecar;
   readonly #file: SpoolFile;
   readonly #beganMonotonicMs: number;
+  /** As long as it is written past the system's cache. */
+  #direct: DirectWrites | undefined;
   #bytes = 0;
   #admittedBytes = 0;
   #durableBytes = 0;
   /** The sidecar that a power cut would leave. */
   #durableSidecar: OpenSidecar | undefined;
   #hasLeftover = false;
+  /** Whether its last block was filled up with zeros, at any time. */
+  #isPadded = false;
   #isClosed = false;
   #syncError: unknown;
   #last: Promise<unknown> = Promise.resolve();
@@ -106,6 +117,7 @@ export class OpenClipFile implements OpenClip {
     this.#host = host;
     this.#sidecar = sidecar;
     this.#file = file;
+    if (file.setDirect?.(true)) this.#direct = new DirectWrites(file);
     this.#beganMonotonicMs = host.clock.monotonic();
   }
 
@@ -136,8 +148,8 @@ export class OpenClipFile implements OpenClip {
         if (newBytes > 0) await this.#host.admit(newBytes); // less than all when tried again
         this.#admittedBytes = Math.max(this.#admittedBytes, this.#bytes + length);
         this.#hasLeftover = true;
-        await this.#write(chunks, this.#bytes);
-        this.#hasLeftover = false;
+        await this.#writeFragment(chunks);
+        this.#hasLeftover = this.#isPadded;
         this.#bytes += length;
       } catch (error) {
         throw asSpoolError(error, `append to the clip ${this.key}`);
@@ -171,6 +183,7 @@ export class OpenClipFile implements OpenClip {
         : startMs + Math.max(0, Math.round(clock.monotonic() - this.#beganMonotonicMs));
       try {
         if (this.#syncError) throw this.#syncError;
+        this.#endDirect();
         if (this.#hasLeftover) await this.#file.truncate(this.#bytes);
         this.#bytes += await this.#write(tail, this.#bytes);
         if (patch) {
@@ -246,6 +259,21 @@ export class OpenClipFile implements OpenClip {
     if (!this.#isClosed) this.#file.close();
     this.#isClosed = true;
     this.#host.closed(this, "torn");
+  }
+
+  async #writeFragment(chunks: readonly Uint8Array[]): Promise<void> {
+    const direct = this.#direct;
+    if (direct === undefined) return void await this.#write(chunks, this.#bytes);
+    const { clock, withStaging } = this.#host;
+    this.#isPadded = true;
+    const beganMs = clock.monotonic();
+    await withStaging((staging) => direct.append(chunks, { atByte: this.#bytes, staging }));
+    if (clock.monotonic() - beganMs > SLOW_MS) this.#endDirect();
+  }
+
+  #endDirect(): void {
+    if (this.#direct) this.#file.setDirect?.(false);
+    this.#direct = undefined;
   }
 
   #write(chunks: readonly Uint8Array[], atByte: number): Promise<number> {

@@ -45,7 +45,8 @@ export function fingerprint(
   return staging.lend(async (buffer) => {
     const sha256 = createHash("sha256");
     const md5 = options.md5 ? createHash("md5") : undefined;
-    let isInMemory = options.isJustWritten === true;
+    const isDirect = options.isJustWritten === true && file.setDirect?.(true) === true;
+    let isInMemory = options.isJustWritten === true && !isDirect;
     let bytes = 0;
     let turnBytes = 0;
     /** `undefined` if it may not be there at once. */
@@ -63,6 +64,7 @@ export function fingerprint(
       sha256.update(part);
       md5?.update(part);
       bytes += read;
+      if (isDirect && read < buffer.length) file.setDirect?.(false); // the end is within a block
       if (bytes - turnBytes >= TURN_BYTES) {
         turnBytes = bytes;
         await nextTurn();

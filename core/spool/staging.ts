@@ -6,6 +6,8 @@
  * @module
  */
 
+import { alignedBytes } from "./direct.ts";
+
 const BUFFER_BYTES = 512 * 1024;
 /** As many as Deno writes at once with profit. */
 const MAX_BUFFERS = 4;
@@ -32,6 +34,6 @@ export class Staging {
   #make(): Uint8Array<ArrayBuffer> | undefined {
     if (this.#made === MAX_BUFFERS) return undefined;
     this.#made++;
-    return new Uint8Array(BUFFER_BYTES);
+    return alignedBytes(BUFFER_BYTES);
   }
 }

@@ -35,6 +35,7 @@ function faultyFs(fs: SpoolFs, { fault, clock }: { fault: Fault; clock: Clock })
     read: (into, atByte) => file.read(into, atByte),
     truncate: (sizeBytes) => file.truncate(sizeBytes),
     close: () => file.close(),
+    setDirect: (isOn) => file.setDirect?.(isOn) ?? false,
     write: async (bytes, atByte) => {
       await suffer();
       return await file.write(bytes, atByte);

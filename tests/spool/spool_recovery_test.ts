@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { type SpooledClip, spoolErrorKind } from "../../core/spool/mod.ts";
 import { diskFs, type SpoolFs } from "../../core/spool/fs.ts";
-import { recoverToyClip, toyClip } from "../support/toy_clip.ts";
+import { recoverToyClip, TOY_HEADER, toyClip, toyFragment } from "../support/toy_clip.ts";
 import { begin, bench, bytesOf, payload, record, START_MS, stored } from "./spool_bench.ts";
 
 Deno.test("a clip cut short by a crash is cut at its last whole fragment and delivered", async () => {
@@ -20,7 +20,8 @@ Deno.test("a clip cut short by a crash is cut at its last whole fragment and del
   }
   const part = `${test.path}/spool/open/yard~20260821T140500Z.mp4.part`;
   const bytes = await Deno.readFile(part);
-  await Deno.writeFile(part, bytes.subarray(0, bytes.length - 5));
+  const recorded = TOY_HEADER.length + 3 * toyFragment(payload(0)).flatMap((c) => [...c]).length;
+  await Deno.writeFile(part, bytes.subarray(0, recorded - 5));
   await using spool = await test.open();
   assert.deepEqual(spool.recovery, { recovered: 1, relisted: 0, lost: 0 });
   const clip = spool.next("a");

@@ -11,6 +11,7 @@
  *
  * @module
  */
+import { BLOCK_BYTES } from "../../core/spool/direct.ts";
 import type { FolderEntry, SpoolFile, SpoolFs } from "../../core/spool/fs.ts";
 
 interface Inode {
@@ -59,6 +60,7 @@ function changed(
 export class CrashFs {
   readonly #random: () => number;
   readonly #isOrdered: boolean;
+  readonly #hasDirect: boolean;
   #names = new Map<string, Entry>();
   #durableNames = new Map<string, Entry>();
   #log: NameChange[] = [];
@@ -72,6 +74,7 @@ export class CrashFs {
   constructor(random: () => number) {
     this.#random = random;
     this.#isOrdered = random() < 0.5;
+    this.#hasDirect = random() < 0.5;
   }
 
   /** Stops the process at its n-th operation from now. */
@@ -217,10 +220,24 @@ export class CrashFs {
   }
 
   #file(inode: Inode, step: () => Promise<void>): SpoolFile {
+    let isDirect = false;
+    /** What O_DIRECT demands of places and lengths. */
+    const check = (at: number, length: number) => {
+      if (isDirect && (at % BLOCK_BYTES !== 0 || length % BLOCK_BYTES !== 0)) {
+        throw new Error(`not whole blocks: ${length} bytes at ${at}`);
+      }
+    };
     return {
+      setDirect: (isOn) => {
+        if (isOn && !this.#hasDirect) return false;
+        isDirect = isOn;
+        return true;
+      },
       write: async (bytes, at) => {
+        check(at, bytes.length);
         // A stopped write may have got anywhere; a short one is a right answer, too.
-        const some = bytes.slice(0, 1 + Math.floor(this.#random() * bytes.length));
+        const unit = isDirect ? BLOCK_BYTES : 1;
+        const some = bytes.slice(0, unit + unit * Math.floor(this.#random() * bytes.length / unit));
         try {
           await step();
         } catch (error) {
@@ -234,6 +251,7 @@ export class CrashFs {
         return written.length;
       },
       read: async (into, at) => {
+        check(at, into.length);
         await step();
         const part = inode.current.subarray(at, at + into.length);
         into.set(part);
