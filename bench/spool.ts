@@ -10,8 +10,10 @@
  */
 import { cpuUsage } from "node:process";
 import { systemClock } from "../core/clock.ts";
+import { DirectWrites } from "../core/spool/direct.ts";
 import { diskFs, type SpoolFile, type SpoolFs, writeGathered } from "../core/spool/fs.ts";
 import { openSpool } from "../core/spool/mod.ts";
+import { Staging } from "../core/spool/staging.ts";
 import { SyncRounds } from "../core/spool/sync_rounds.ts";
 import { type Row, row } from "./measure.ts";
 import type { BenchOptions } from "./run.ts";
@@ -43,12 +45,21 @@ interface PolicyCost {
   readonly waitP99Ms: number;
 }
 
-const staging = Array.from({ length: CAMERAS }, () => new Uint8Array(512 * 1024));
+const staging = new Staging();
 const gathered = async (file: SpoolFile, atByte: number) => {
-  const buffer = staging.pop() ?? new Uint8Array(512 * 1024);
-  await writeGathered(file, FRAGMENT, { atByte, staging: buffer });
-  staging.push(buffer);
+  await staging.lend((buffer) => writeGathered(file, FRAGMENT, { atByte, staging: buffer }));
 };
+
+/** Past the system's cache. @throws where the file system cannot */
+function direct(): Policy["append"] {
+  const writers = new Map<SpoolFile, DirectWrites>();
+  return async (file, atByte) => {
+    const writer = writers.get(file) ?? new DirectWrites(file);
+    writers.set(file, writer);
+    if (atByte === 0 && !file.setDirect?.(true)) throw new Error("not past this system's cache");
+    await staging.lend((buffer) => writer.append(FRAGMENT, { atByte, staging: buffer }));
+  };
+}
 
 function inRounds(append: Policy["append"]): Policy {
   const rounds = new SyncRounds();
@@ -63,7 +74,8 @@ function inRounds(append: Policy["append"]): Policy {
 
 /** The ways of appending. Each is made anew for every run. */
 const POLICIES: Readonly<Record<string, () => Policy>> = {
-  ours: () => inRounds(gathered),
+  ours: () => inRounds(direct()),
+  "through the system's cache": () => inRounds(gathered),
   "no sync at all": () => ({ append: gathered }),
   "a sync after every append, waited for": () => ({
     append: async (file, atByte) => {
