@@ -16,8 +16,8 @@ import type { Layout } from "./layout.ts";
 import { type ClipSidecar, formatSidecar, type OpenSidecar } from "./sidecar.ts";
 import { Staging } from "./staging.ts";
 
-/** For what is read and hashed at once. */
-const staging = new Staging();
+/** For what is read and hashed at once: one is read while another is hashed. */
+const staging = new Staging(2);
 /** So much is hashed before others have a turn. */
 const TURN_BYTES = 2 ** 20;
 /** What takes longer comes from the disk. */

@@ -9,14 +9,18 @@
 import { alignedBytes } from "./direct.ts";
 
 const BUFFER_BYTES = 512 * 1024;
-/** As many as Deno writes at once with profit. */
-const MAX_BUFFERS = 4;
 
 /** See the module. */
 export class Staging {
   readonly #idle: Uint8Array<ArrayBuffer>[] = [];
   readonly #waiting: ((buffer: Uint8Array<ArrayBuffer>) => void)[] = [];
+  readonly #max: number;
   #made = 0;
+
+  /** @param max how many there are at most; Deno writes four at once with profit */
+  constructor(max = 4) {
+    this.#max = max;
+  }
 
   /** Lends a buffer for as long as `work` takes, which must not ask for another one. */
   async lend<T>(work: (buffer: Uint8Array<ArrayBuffer>) => Promise<T>): Promise<T> {
@@ -32,7 +36,7 @@ export class Staging {
   }
 
   #make(): Uint8Array<ArrayBuffer> | undefined {
-    if (this.#made === MAX_BUFFERS) return undefined;
+    if (this.#made === this.#max) return undefined;
     this.#made++;
     return alignedBytes(BUFFER_BYTES);
   }
