@@ -10,7 +10,7 @@
  */
 import { cpuUsage } from "node:process";
 import { systemClock } from "../core/clock.ts";
-import { DirectWrites } from "../core/spool/direct.ts";
+import { DirectWrites } from "../core/spool/direct_writes.ts";
 import { diskFs, type SpoolFile, type SpoolFs, writeGathered } from "../core/spool/fs.ts";
 import { openSpool } from "../core/spool/mod.ts";
 import { Staging } from "../core/spool/staging.ts";

@@ -21,6 +21,9 @@ const SYMBOLS = {
 /** The functions, as their manual pages have them. */
 export type Libc = Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
 
+/** As many files as a process may have open that asks for no more, so where to look for one of ours. */
+export const MAX_FILES = 1024;
+
 /** `null`: there is none. */
 let library: Libc | null | undefined;
 

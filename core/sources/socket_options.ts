@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Libc, useLibc } from "../libc.ts";
+import { type Libc, MAX_FILES, useLibc } from "../libc.ts";
 
 /** The low-water mark of one open TCP connection. */
 export interface LowWater {
@@ -27,9 +27,6 @@ const AF_INET = 2;
 const AF_INET6 = 10;
 /** Of the larger address, `struct sockaddr_in6`: family (2), port (2, big-endian), and the rest. */
 const ADDRESS_BYTES = 28;
-
-/** As many files as a process may have open that asks for no more. */
-const MAX_FILES = 1024;
 
 /**
  * Lets the kernel gather what comes on a connection (`SO_RCVLOWAT`, socket(7)). A camera sends

@@ -7,8 +7,7 @@
  *
  * @module
  */
-import { useLibc } from "../libc.ts";
-import type { SpoolFile } from "./fs.ts";
+import { MAX_FILES, useLibc } from "../libc.ts";
 
 /** Places, lengths and addresses in memory must be multiples of it: no disk in use asks for more. */
 export const BLOCK_BYTES = 4096;
@@ -19,8 +18,6 @@ const O_DIRECT = Deno.build.arch === "aarch64" ? 0o200000 : 0o40000;
 const AT_EMPTY_PATH = 0x1000;
 const STATX_INO = 0x100;
 const STATX_BYTES = 256;
-/** As many files as a process may have open that asks for no more. */
-const MAX_FILES = 1024;
 
 /**
  * Switches an open file between the system's cache and the disk itself; says whether it could.
@@ -57,55 +54,4 @@ export function alignedBytes(bytes: number): Uint8Array<ArrayBuffer> {
   const address = Deno.UnsafePointer.value(Deno.UnsafePointer.of(memory));
   const skip = Number(-address & BigInt(BLOCK_BYTES - 1));
   return memory.subarray(skip, skip + bytes);
-}
-
-/** Writes at the end of a file, whole blocks at a time, past the system's cache. */
-export class DirectWrites {
-  readonly #file: SpoolFile;
-  /** The last block, as far as it is full. */
-  readonly #lastBlock = new Uint8Array(BLOCK_BYTES);
-
-  constructor(file: SpoolFile) {
-    this.#file = file;
-  }
-
-  /**
-   * Writes chunks where the last call ended. Zeros follow them to the end of their block, which the
-   * next call writes over, as it does what a call has left that failed.
-   *
-   * @param atByte the sum of what all calls before have written
-   * @param staging from {@linkcode alignedBytes}, a multiple of {@linkcode BLOCK_BYTES}
-   */
-  async append(
-    chunks: readonly Uint8Array[],
-    { atByte, staging }: { atByte: number; staging: Uint8Array },
-  ): Promise<void> {
-    let staged = atByte % BLOCK_BYTES;
-    let at = atByte - staged;
-    staging.set(this.#lastBlock.subarray(0, staged));
-    const write = async (length: number) => {
-      for (let done = 0; done < length;) {
-        const written = await this.#file.write(staging.subarray(done, length), at);
-        if (written <= 0) throw new Error(`the disk took 0 of ${length - done} bytes`);
-        done += written;
-        at += written;
-      }
-    };
-    for (const chunk of chunks) {
-      let rest = chunk;
-      while (staged + rest.length >= staging.length) {
-        staging.set(rest.subarray(0, staging.length - staged), staged);
-        rest = rest.subarray(staging.length - staged);
-        await write(staging.length);
-        staged = 0;
-      }
-      staging.set(rest, staged);
-      staged += rest.length;
-    }
-    const tail = staged % BLOCK_BYTES;
-    const whole = staged - tail;
-    if (tail > 0) staging.fill(0, staged, whole + BLOCK_BYTES);
-    if (staged > 0) await write(tail > 0 ? whole + BLOCK_BYTES : whole);
-    this.#lastBlock.set(staging.subarray(whole, staged));
-  }
 }

@@ -210,11 +210,24 @@ export const diskFs: SpoolFs = {
   },
 };
 
+/** Writes all of it; short writes go on where they stopped. @throws if the disk takes nothing more */
+export async function writeFully(
+  file: SpoolFile,
+  bytes: Uint8Array,
+  atByte: number,
+): Promise<void> {
+  for (let done = 0; done < bytes.length;) {
+    const written = await file.write(bytes.subarray(done), atByte + done);
+    if (written <= 0) throw new Error(`the disk took 0 of ${bytes.length - done} bytes`);
+    done += written;
+  }
+}
+
 /**
  * Writes chunks one after the other at a place, as few large writes: they are gathered in `staging`
  * first. A fragment has some 80 chunks, and one call per chunk costs 3 ms of CPU; copying 250 kB
  * costs 0.02 ms and the one write 0.2 ms (`bench/spool.ts`). A chunk that fills `staging` alone is
- * written from where it is. Short writes go on where they stopped.
+ * written from where it is.
  *
  * @returns how many bytes were written
  */
@@ -226,12 +239,8 @@ export async function writeGathered(
   let at = atByte;
   let staged = 0;
   const writeAll = async (bytes: Uint8Array) => {
-    for (let done = 0; done < bytes.length;) {
-      const written = await file.write(bytes.subarray(done), at);
-      if (written <= 0) throw new Error(`the disk took 0 of ${bytes.length - done} bytes`);
-      done += written;
-      at += written;
-    }
+    await writeFully(file, bytes, at);
+    at += bytes.length;
   };
   const flush = async () => {
     if (staged > 0) await writeAll(staging.subarray(0, staged));

@@ -9,7 +9,7 @@
  * @module
  */
 import type { Clock } from "../types.ts";
-import { DirectWrites } from "./direct.ts";
+import { DirectWrites } from "./direct_writes.ts";
 import { asSpoolError, spoolError } from "./errors.ts";
 import type { Folders } from "./folders.ts";
 import { replaceText, type SpoolFile, type SpoolFs, syncFile, writeGathered } from "./fs.ts";
@@ -106,9 +106,6 @@ export class OpenClipFile implements OpenClip {
   #durableBytes = 0;
   /** The sidecar that a power cut would leave. */
   #durableSidecar: OpenSidecar | undefined;
-  #hasLeftover = false;
-  /** Whether its last block was filled up with zeros, at any time. */
-  #isPadded = false;
   #isClosed = false;
   #syncError: unknown;
   #last: Promise<unknown> = Promise.resolve();
@@ -147,9 +144,7 @@ export class OpenClipFile implements OpenClip {
         const newBytes = this.#bytes + length - this.#admittedBytes;
         if (newBytes > 0) await this.#host.admit(newBytes); // less than all when tried again
         this.#admittedBytes = Math.max(this.#admittedBytes, this.#bytes + length);
-        this.#hasLeftover = true;
         await this.#writeFragment(chunks);
-        this.#hasLeftover = this.#isPadded;
         this.#bytes += length;
       } catch (error) {
         throw asSpoolError(error, `append to the clip ${this.key}`);
@@ -184,7 +179,7 @@ export class OpenClipFile implements OpenClip {
       try {
         if (this.#syncError) throw this.#syncError;
         this.#endDirect();
-        if (this.#hasLeftover) await this.#file.truncate(this.#bytes);
+        await this.#file.truncate(this.#bytes); // a failed write or a padded block left more
         this.#bytes += await this.#write(tail, this.#bytes);
         if (patch) {
           await this.#file.sync(); // the patch points at the tail: it must never be there alone
@@ -265,7 +260,6 @@ export class OpenClipFile implements OpenClip {
     const direct = this.#direct;
     if (direct === undefined) return void await this.#write(chunks, this.#bytes);
     const { clock, withStaging } = this.#host;
-    this.#isPadded = true;
     const beganMs = clock.monotonic();
     await withStaging((staging) => direct.append(chunks, { atByte: this.#bytes, staging }));
     if (clock.monotonic() - beganMs > SLOW_MS) this.#endDirect();

@@ -1,7 +1,8 @@
 /** Clips that are written and read past the system's cache. */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { alignedBytes, BLOCK_BYTES, DirectWrites } from "../../core/spool/direct.ts";
+import { alignedBytes, BLOCK_BYTES } from "../../core/spool/direct.ts";
+import { DirectWrites } from "../../core/spool/direct_writes.ts";
 import { diskFs, type SpoolFile, type SpoolFs } from "../../core/spool/fs.ts";
 import { fingerprint } from "../../core/spool/publish.ts";
 import { testBothWays } from "../support/both_ways.ts";
